@@ -1,0 +1,58 @@
+"""The one exception type that stands for bad input, and the list of bad items."""
+
+import csv
+import dataclasses
+import os
+from collections.abc import Sequence
+
+
+class InputError(ValueError):
+    """Bad input from the user: its text is one line that names what, where, and why.
+
+    Programs print it as `error: …` without a traceback. Raise it only for what a user
+    can mend; a defect of our own raises anything else.
+    """
+
+
+@dataclasses.dataclass(frozen=True)
+class Reject:
+    """One bad item that was left out.
+
+    Args:
+        item: str. What was left out: a relative file name, or `file:line`.
+        reason: str. The cause, in one line.
+    """
+
+    item: str
+    reason: str
+
+
+def write_rejects(path: str, rejects: Sequence[Reject]) -> None:
+    """Writes `rejects.csv` with the columns item, reason (header only when empty)."""
+    with open(path, "w", newline="", encoding="utf-8", errors="replace") as file:
+        writer = csv.writer(file)
+        writer.writerow(["item", "reason"])
+        writer.writerows((reject.item, reject.reason) for reject in rejects)
+
+
+def check_reject_fraction(
+    rejects: Sequence[Reject], total: int, max_reject_fraction: float, where: str
+) -> None:
+    """Raises InputError when too many of `total` items were bad, or none is left.
+
+    Args:
+        rejects: the bad items.
+        total: int. How many items there were, good and bad.
+        max_reject_fraction: float, 0…1. The share of bad items that is tolerated.
+        where: str. The file or folder that the items come from, for the message.
+    """
+    example = f"; first: {rejects[0].item}: {rejects[0].reason}" if rejects else ""
+    if total - len(rejects) <= 0:
+        raise InputError(
+            f"nothing usable in {os.fspath(where)}: all {total} items are bad{example}"
+        )
+    if len(rejects) > max_reject_fraction * total:
+        raise InputError(
+            f"{len(rejects)} of {total} items of {os.fspath(where)} are bad, more than "
+            f"--max_reject_fraction={max_reject_fraction:g} allows{example}"
+        )

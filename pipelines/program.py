@@ -1,0 +1,110 @@
+"""What all programs share: flags, exit codes, one-line errors, progress bars.
+
+Exit codes: 0 done, 1 failed (one line `error: …` on stderr), 2 bad usage.
+"""
+
+import errno
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterable
+from typing import Any
+
+# Chatter of the native libraries would drown the progress bar; errors stay.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from absl import app, flags, logging  # noqa: E402
+
+from dermgan_tf.errors import InputError  # noqa: E402
+
+
+def run(define_flags: Callable[[], None], main: Callable[[Any], None]) -> None:
+    """Runs a program and exits the process.
+
+    Args:
+        define_flags: defines the program's own flags. Called here and not on import,
+            so that two programs can be imported together.
+        main: the program's work. Gets the parsed flags as an object with one attribute
+            a flag.
+    """
+    flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
+    define_flags()
+
+    def guarded(argv: list[str]) -> int:
+        if len(argv) > 1:
+            _usage_error(f"unexpected argument {argv[1]!r}; flags look like --name=value")
+        logging.set_verbosity(logging.INFO if flags.FLAGS.debug else logging.WARNING)
+        # A polite kill ends like Ctrl-C, so that what is open is closed and cleared.
+        signal.signal(signal.SIGTERM, _interrupt)
+        try:
+            main(flags.FLAGS)
+            sys.stdout.flush()
+        except KeyboardInterrupt as stop:
+            return _fail(stop, "interrupted; the same command starts it again")
+        except InputError as error:
+            return _fail(error, str(error))
+        except OSError as error:
+            return _fail(error, _describe_os_error(error))
+        except MemoryError as error:
+            return _fail(error, f"out of memory {error}".strip())
+        except Exception as error:
+            return _fail(error, f"{type(error).__name__}: {error} (--debug shows where)")
+        return 0
+
+    app.run(guarded, flags_parser=_parse)
+
+
+def progress(iterable: Iterable, total: int | None = None, desc: str = "") -> Iterable:
+    """A progress bar on stderr with the time left; see `dermgan_tf.progress`."""
+    from tqdm import tqdm
+
+    return tqdm(iterable, total=total, desc=desc, file=sys.stderr, dynamic_ncols=True)
+
+
+def flag_values(values: Any) -> dict[str, Any]:
+    """The program's own flags and values, for run.json."""
+    own = values.flags_by_module_dict()
+    return {
+        flag.name: flag.value
+        for module, defined in own.items()
+        if module.startswith("pipelines.") or module == sys.argv[0]
+        for flag in defined
+        if flag.name != "debug"
+    }
+
+
+def _parse(argv: list[str]) -> list[str]:
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        _usage_error(str(error))
+    except SystemExit:  # absl's --help flags print and leave with 1
+        sys.exit(0)
+
+
+def _usage_error(message: str) -> None:
+    print(f"error: {_one_line(message)} (--help lists the flags)", file=sys.stderr)
+    sys.exit(2)
+
+
+def _interrupt(signum: int, frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def _fail(error: BaseException, message: str) -> int:
+    if flags.FLAGS.debug:
+        traceback.print_exception(error)
+    print(f"error: {_one_line(message)}", file=sys.stderr)
+    return 1
+
+
+def _describe_os_error(error: OSError) -> str:
+    cause = error.strerror or str(error) or type(error).__name__
+    where = f"{error.filename}: " if error.filename else ""
+    todo = "; free some space and start again" if error.errno == errno.ENOSPC else ""
+    return f"{where}{cause}{todo}"
+
+
+def _one_line(message: str) -> str:
+    return " ".join(message.split())

@@ -1,0 +1,62 @@
+"""Installs the library `dermgan_tf` and its programs (see README.md)."""
+
+import pathlib
+
+from setuptools import setup
+
+PROGRAMS = [
+    "quickstart",
+    "import_annotations",
+    "prepare_pairs",
+    "train_gan",
+    "export_generator",
+    "generate",
+    "evaluate_gan",
+]
+
+setup(
+    name="dermgan_tf",
+    version="0.1.0",
+    description="Paint clinical skin photographs from semantic maps, after DermGAN.",
+    long_description=pathlib.Path(__file__).with_name("README.md").read_text("utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=["dermgan_tf", "dermgan_tf.importers", "dermgan_tf.phantom", "pipelines"],
+    python_requires=">=3.10,<3.14",
+    install_requires=[
+        "tensorflow>=2.18,<2.22",
+        "keras>=3.8,<4",
+        "tensorflow-datasets>=4.9.7,<5",
+        "numpy>=1.26,<3",
+        "scipy>=1.11,<2",
+        "scikit-learn>=1.4,<2",
+        # Headless: the same cv2 without libGL, which small servers lack.
+        "opencv-python-headless>=4.9,<6",
+        "pillow>=10,<13",
+        "absl-py>=2,<3",
+        "tqdm>=4.66,<5",
+        "jinja2>=3.1,<4",
+        "tensorboard>=2.18,<2.22",
+    ],
+    extras_require={
+        # TF-GAN's own distances and losses; see dermgan_tf/tfgan.py.
+        "tfgan": [
+            "tensorflow-gan==2.1.0",
+            "tensorflow-probability>=0.24,<0.26",
+            "tf_keras>=2.18,<2.22",
+            "setuptools<81",
+        ],
+        "test": [
+            "dermgan_tf[tfgan]",
+            "hypothesis>=6.100,<7",
+            "pytest>=8,<10",
+            "ruff>=0.6",
+        ],
+    },
+    entry_points={
+        "console_scripts": [
+            f"dermgan-{name.replace('_', '-')}=pipelines.{name}:run"
+            for name in PROGRAMS
+        ],
+    },
+)
