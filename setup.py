@@ -49,6 +49,7 @@ setup(
         "test": [
             "dermgan_tf[tfgan]",
             "hypothesis>=6.100,<7",
+            "jax>=0.4.30",  # the networks run under it too
             "pytest>=8,<10",
             "ruff>=0.6",
         ],

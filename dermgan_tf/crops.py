@@ -1,12 +1,11 @@
 """Square windows around the ROIs of a photo: grouping, choosing, cutting.
 
-After patent US20240119586A1: "crops a random window around an ROI or a group of adjacent
-ROIs while removing the presence of background information". Needs NumPy and OpenCV only,
-so that worker processes start quickly.
+After patent US20240119586A1: "crops a random window around an ROI or a group of
+adjacent ROIs while removing the presence of background information". Needs NumPy and
+OpenCV only, so that worker processes start quickly.
 """
 
 import dataclasses
-import math
 from collections.abc import Sequence
 
 import cv2
@@ -17,6 +16,9 @@ from dermgan_tf.semantic_map import Roi, box_pixels
 # The longer side of the group takes this share of the window's side, drawn anew for
 # every candidate: prominent, yet with skin around it.
 PROMINENCE = (0.25, 0.75)
+# Between the group and the window's edge stays at least this share of the side, unless
+# the photo itself ends there.
+MARGIN = 0.05
 # Two ROIs are adjacent when the gap between them is at most this share of the longer
 # side of the larger one.
 ADJACENT_GAP = 0.5
@@ -140,7 +142,7 @@ def choose_window(
 def random_window(
     side: int, height: int, width: int, rng: np.random.Generator
 ) -> Window:
-    """A window of the given side anywhere in the photo: what `choose_window` must beat."""
+    """A window of this side anywhere in the photo: what `choose_window` must beat."""
     return Window(
         int(rng.integers(0, height - side + 1)),
         int(rng.integers(0, width - side + 1)),
@@ -148,9 +150,7 @@ def random_window(
     )
 
 
-def share_in_window(
-    mask: np.ndarray, window: Window, height: int, width: int
-) -> float:
+def share_in_window(mask: np.ndarray, window: Window, height: int, width: int) -> float:
     """The mean of a mask (of any resolution) inside a window of the photo, 0…1."""
     integral = cv2.integral(np.asarray(mask, np.float32), sdepth=cv2.CV_64F)
     return _mean_in_window(integral, window, height, width)
@@ -174,7 +174,9 @@ def rois_in_window(
     origin = np.array([window.top, window.left] * 2, np.float64)
     visible = []
     for roi in rois:
-        box = (np.array(roi.box) * [height, width, height, width] - origin) / window.side
+        box = (
+            np.array(roi.box) * [height, width, height, width] - origin
+        ) / window.side
         clipped = np.clip(np.round(box, 9), 0, 1)
         if (clipped[:2] >= clipped[2:]).any():
             continue
@@ -193,7 +195,7 @@ def cut(photo: np.ndarray, window: Window, size: int) -> np.ndarray:
         size: int. Rows and columns of the crop.
 
     Returns:
-        np.uint8 [size, size, 3], averaged over areas when shrinking, cubic when enlarging.
+        np.uint8 [size, size, 3], area-averaged when shrinking, cubic when enlarging.
     """
     crop = photo[
         window.top : window.top + window.side, window.left : window.left + window.side
@@ -208,7 +210,9 @@ def _draw_start(
     low: int, high: int, side: int, length: int, rng: np.random.Generator
 ) -> int:
     """The first row (or column) of a window that covers low…high, where it can."""
-    first, last = sorted((int(high) - side, int(low)))
+    margin = min(round(MARGIN * side), max(side - int(high - low), 0) // 2)
+    low, high = max(int(low) - margin, 0), min(int(high) + margin, length)
+    first, last = sorted((high - side, low))
     first, last = max(first, 0), min(last, length - side)
     return int(rng.integers(first, last + 1))
 
@@ -217,11 +221,7 @@ def _mean_in_window(
     integral: np.ndarray, window: Window, height: int, width: int
 ) -> float:
     rows, columns = integral.shape[0] - 1, integral.shape[1] - 1
-    ymin, xmin, ymax, xmax = window.box(height, width)
-    top = min(math.floor(ymin * rows), rows - 1)
-    left = min(math.floor(xmin * columns), columns - 1)
-    bottom = max(round(ymax * rows), top + 1)
-    right = max(round(xmax * columns), left + 1)
+    top, left, bottom, right = box_pixels(window.box(height, width), rows, columns)
     total = (
         integral[bottom, right]
         - integral[top, right]

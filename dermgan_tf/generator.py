@@ -58,7 +58,9 @@ class Generator(keras.Model):
         kwargs.setdefault("name", "generator")
         super().__init__(**kwargs)
         if image_size not in IMAGE_SIZES:
-            raise ValueError(f"image_size must be one of {IMAGE_SIZES}, got {image_size}")
+            raise ValueError(
+                f"image_size must be one of {IMAGE_SIZES}, got {image_size}"
+            )
         if base_filters < 1:
             raise ValueError(f"base_filters must be at least 1, got {base_filters}")
         if upsampling not in ("resize_conv", "transposed_conv"):

@@ -1,9 +1,9 @@
 """The pairs folder: its format, and reading it back for training and evaluation.
 
-A pairs folder holds TFRecord shards of crops with their semantic maps and the metadata of
-TensorFlow Datasets, so that `tfds.builder_from_directory(folder)` opens it, and
-`pairs.json` with what this library needs besides: vocabulary, image size, shard digests.
-`dermgan_tf.prepare` writes it.
+A pairs folder holds TFRecord shards of crops with their semantic maps and the metadata
+of TensorFlow Datasets, so that `tfds.builder_from_directory(folder)` opens it, and
+`pairs.json` with what this library needs besides: vocabulary, image size, digests of
+the shards. `dermgan_tf.prepare` writes it.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ SPLITS = ("train", "validation", "test")
 
 # Records are shuffled within windows of about this many bytes, of shards in random
 # order: a full shuffle for small data, bounded memory for large.
-SHUFFLE_BYTES = 256 << 20
+SHUFFLE_BYTES = 128 << 20
 PARALLEL_READS = 4
 
 
@@ -83,7 +83,9 @@ def read_pairs_info(data_dir: str | os.PathLike) -> PairsInfo:
             "prepare_pairs makes one"
         ) from None
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is damaged: {error!r}; prepare the pairs again") from None
+        raise InputError(
+            f"{path} is damaged: {error!r}; prepare the pairs again"
+        ) from None
 
 
 def load_pairs(
@@ -103,9 +105,9 @@ def load_pairs(
     stopped after k batches goes on exactly where it was with `start_step=k`. Whole
     epochs are passed over without reading; within one, records are read, not decoded.
 
-    Shuffling permutes the shards and then the records within windows of 256 MB, anew in
-    every epoch. Augmenting applies one of the 8 flips and rotations of the square, drawn
-    per pair, to image and map alike.
+    Shuffling permutes the shards and then the records within windows of 128 MB, anew
+    in every epoch. Augmenting applies one of the 8 flips and rotations of the square,
+    drawn per pair, to image and map alike.
 
     Args:
         data_dir: a folder that `prepare_pairs` wrote.
@@ -143,13 +145,13 @@ def load_pairs(
     )
     if batch_size < 1 or start_step < 0:
         raise InputError(
-            f"batch size {batch_size} and start step {start_step}: want at least 1 and 0"
+            f"batch size {batch_size}, start step {start_step}: want at least 1 and 0"
         )
     count = info.counts[split]
     if repeat and count < batch_size:
         raise InputError(
-            f"split {split!r} of {os.fspath(data_dir)} has {count} pairs, fewer than one "
-            f"batch of {batch_size}; take a smaller batch or prepare more crops"
+            f"split {split!r} of {os.fspath(data_dir)} has {count} pairs, fewer than "
+            f"one batch of {batch_size}; take a smaller batch or prepare more crops"
         )
     # Three independent streams of stateless randomness.
     shard_seed, record_seed, augment_seed = (
@@ -169,7 +171,10 @@ def load_pairs(
             return tf.data.TFRecordDataset(files)
         files = permuted(files, fold_in(shard_seed, epoch))
         records = tf.data.Dataset.from_tensor_slices(files).interleave(
-            tf.data.TFRecordDataset, cycle_length=PARALLEL_READS, deterministic=True
+            tf.data.TFRecordDataset,
+            cycle_length=PARALLEL_READS,
+            num_parallel_calls=PARALLEL_READS,
+            deterministic=True,
         )
         epoch_seed = fold_in(record_seed, epoch)
         return (
@@ -210,7 +215,9 @@ def load_pairs(
     else:
         records = epoch_records(tf.constant(0, tf.int64)).skip(start)
     dataset = records.enumerate(start)
-    dataset = dataset.map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    dataset = dataset.map(
+        decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+    )
     dataset = dataset.batch(batch_size, drop_remainder=repeat)
     options = tf.data.Options()
     options.deterministic = True

@@ -13,6 +13,11 @@ from dermgan_tf.errors import InputError
 MIN_SIDE = 16  # pixels; below this nothing can be seen of a skin condition
 MAX_PIXELS = 100_000_000  # 300 MB of RGB: far above any camera, below a bomb
 
+# How names of photos end, in lower case. HEIC cannot be read, and says so when tried.
+PHOTO_SUFFIXES = frozenset(
+    ".jpg .jpeg .png .webp .tif .tiff .bmp .gif .ppm .pgm .jp2 .heic".split()
+)
+
 # Only formats that photographs come in. Pillow opens others by running helpers
 # (EPS starts Ghostscript), which no photo should be able to ask for.
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000")

@@ -6,7 +6,9 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def silent(iterable: Iterable[T], total: int | None = None, desc: str = "") -> Iterable[T]:
+def silent(
+    iterable: Iterable[T], total: int | None = None, desc: str = ""
+) -> Iterable[T]:
     """Returns `iterable` unchanged: the default where a function takes `progress`.
 
     Args:

@@ -42,7 +42,9 @@ class ResizeConv2D(keras.layers.Layer):
         if kernel_size < 1 or kernel_size % 2 == 0:
             raise ValueError(f"kernel_size must be odd and positive, got {kernel_size}")
         if form not in ("auto", "folded", "two_step"):
-            raise ValueError(f'form must be "auto", "folded" or "two_step", got {form!r}')
+            raise ValueError(
+                f'form must be "auto", "folded" or "two_step", got {form!r}'
+            )
         self.filters = filters
         self.kernel_size = kernel_size
         self.use_bias = use_bias
@@ -85,9 +87,7 @@ class ResizeConv2D(keras.layers.Layer):
             "filters": self.filters,
             "kernel_size": self.kernel_size,
             "use_bias": self.use_bias,
-            "kernel_initializer": keras.initializers.serialize(
-                self.kernel_initializer
-            ),
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
             "form": self.form,
         }
 

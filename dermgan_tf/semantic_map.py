@@ -17,6 +17,7 @@ import numpy as np
 from dermgan_tf.errors import InputError
 from dermgan_tf.vocabulary import Vocabulary
 
+BOX_DECIMALS = 4  # a box's edge is read to a ten-thousandth of a pixel
 MAX_SKIN_TYPE = 6  # Fitzpatrick VI; 0 stands for unknown
 
 
@@ -74,13 +75,17 @@ def box_pixels(
         (top, left, bottom, right) with bottom and right exclusive: rows
         floor(ymin·H) … ceil(ymax·H) − 1.
     """
-    # Rounding away float dust keeps boxes made as pixel/size on their own pixels.
-    ymin, xmin, ymax, xmax = box
-    top = min(math.floor(round(ymin * height, 6)), height - 1)
-    left = min(math.floor(round(xmin * width, 6)), width - 1)
-    bottom = min(max(math.ceil(round(ymax * height, 6)), top + 1), height)
-    right = min(max(math.ceil(round(xmax * width, 6)), left + 1), width)
+    ymin, xmin, ymax, xmax = (float(value) for value in box)
+    top = min(math.floor(_pixels(ymin, height)), height - 1)
+    left = min(math.floor(_pixels(xmin, width)), width - 1)
+    bottom = min(max(math.ceil(_pixels(ymax, height)), top + 1), height)
+    right = min(max(math.ceil(_pixels(xmax, width)), left + 1), width)
     return top, left, bottom, right
+
+
+def _pixels(position: float, size: int) -> float:
+    # A box made as pixel/size stays on its own pixels, also after a stay in float32.
+    return round(position * size, BOX_DECIMALS)
 
 
 def condition_code(index: int, num_conditions: int) -> tuple[int, int]:
@@ -134,7 +139,9 @@ def encode_semantic_map(
     for roi in rois:
         top, left, bottom, right = box_pixels(roi.box, size, size)
         code = condition_code(vocabulary.index(roi.condition), len(vocabulary))
-        painted.append(((bottom - top) * (right - left), top, left, bottom, right, code))
+        painted.append(
+            ((bottom - top) * (right - left), top, left, bottom, right, code)
+        )
     for _, top, left, bottom, right, code in sorted(painted, key=lambda p: -p[0]):
         semantic_map[top:bottom, left:right, 1:] = code
     return semantic_map
@@ -210,4 +217,6 @@ def roi_mask(semantic_map):
         return (semantic_map[..., 1:].max(axis=-1, keepdims=True) > 0).astype("float32")
     from keras import ops  # Keras is slow to import, and NumPy users need none of it
 
-    return ops.cast(ops.max(semantic_map[..., 1:], axis=-1, keepdims=True) > 0, "float32")
+    return ops.cast(
+        ops.max(semantic_map[..., 1:], axis=-1, keepdims=True) > 0, "float32"
+    )

@@ -28,7 +28,9 @@ class Vocabulary:
 
     def __init__(self, conditions: Iterable[str]):
         if isinstance(conditions, str):
-            raise InputError(f"a vocabulary is a list of names, got one: {conditions!r}")
+            raise InputError(
+                f"a vocabulary is a list of names, got one: {conditions!r}"
+            )
         self.conditions = tuple(conditions)
         if not 1 <= len(self.conditions) <= MAX_CONDITIONS:
             raise InputError(

@@ -33,7 +33,9 @@ def run(define_flags: Callable[[], None], main: Callable[[Any], None]) -> None:
 
     def guarded(argv: list[str]) -> int:
         if len(argv) > 1:
-            _usage_error(f"unexpected argument {argv[1]!r}; flags look like --name=value")
+            _usage_error(
+                f"unexpected argument {argv[1]!r}; flags look like --name=value"
+            )
         logging.set_verbosity(logging.INFO if flags.FLAGS.debug else logging.WARNING)
         # A polite kill ends like Ctrl-C, so that what is open is closed and cleared.
         signal.signal(signal.SIGTERM, _interrupt)
@@ -49,7 +51,9 @@ def run(define_flags: Callable[[], None], main: Callable[[Any], None]) -> None:
         except MemoryError as error:
             return _fail(error, f"out of memory {error}".strip())
         except Exception as error:
-            return _fail(error, f"{type(error).__name__}: {error} (--debug shows where)")
+            return _fail(
+                error, f"{type(error).__name__}: {error} (--debug shows where)"
+            )
         return 0
 
     app.run(guarded, flags_parser=_parse)

@@ -1,0 +1,47 @@
+# `make quickstart` and `make test` need only Python 3.10–3.13 and make.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+SOURCES := setup.py pyproject.toml
+
+.PHONY: help install quickstart test test-slow lint format clean
+
+help:
+	@echo "make quickstart  install, then learn to paint drawn skin and report (10 minutes)"
+	@echo "make test        install, then run the tests"
+	@echo "make test-slow   install, then run the tests and the long ones"
+	@echo "make lint        check style;  make format  mend it"
+	@echo "make clean       remove the environment and what was built"
+
+install: $(VENV)/installed
+
+# tests need more than the programs do; either stamp is redone when the needs change
+$(VENV)/installed: $(SOURCES)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/installed-test: $(SOURCES) $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --editable ".[test]"
+	@touch $@
+
+quickstart: $(VENV)/installed
+	$(BIN)/python -m pipelines.quickstart --output_dir=runs/quickstart --overwrite
+
+test: $(VENV)/installed-test
+	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/installed-test
+	$(BIN)/python -m pytest -m "slow or not slow"
+
+lint: $(VENV)/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/installed-test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,266 @@
+"""Networks that turn images into activations, for distances between sets of images.
+
+Two distances compare only when embedding, weights and resizing are equal, so an
+embedding carries a name that says all three: "mobilenet_v2:imagenet" is Keras'
+MobileNetV2 with Keras' ImageNet weights at the input size written below. Images are
+8-bit first, as they would be stored, and then resized with an antialiased bicubic
+filter, as clean-fid does (Parmar et al. 2022): other resizing changes distances by more
+than models differ.
+"""
+
+import contextlib
+import hashlib
+import itertools
+import os
+import pathlib
+import sys
+import warnings
+from collections.abc import Iterable
+
+import keras
+import numpy as np
+from PIL import Image
+
+from dermgan_tf.errors import InputError
+
+# Name -> the network, and the side of the square it reads, in pixels. 299 is
+# Inception's own; MobileNetV2 reads 160, for a third of the work of its largest size.
+_NETWORKS = {
+    "inception_v3": (keras.applications.InceptionV3, 299),
+    "mobilenet_v2": (keras.applications.MobileNetV2, 160),
+}
+
+
+class Embedding:
+    """Maps images to the activations of a network.
+
+    Args:
+        model: keras.Model with one input [N, H, W, 3], RGB 0…255 (any rescaling is
+            inside the model), and one output. Of a classifier, whose last layer is
+            Dense, the activations before that layer are taken; feature maps
+            [N, h, w, d] are averaged over h and w.
+        name: str. What reports call it.
+
+    Attributes:
+        name: str.
+        image_size: (height, width) in pixels, to which images are resized.
+        num_features: int, the width of the activations.
+        fingerprint: str, sha256 (hex) of the network's weights: two embeddings of one
+            name and different weights can be told apart.
+
+    Raises:
+        InputError: for a model of another form, or without a fixed input size.
+    """
+
+    def __init__(self, model: keras.Model, name: str):
+        self.name = name
+        self.image_size = _input_size(model, name)
+        self._model = keras.Model(model.inputs, _pooled_features(model, name))
+        self.num_features = self._model.output_shape[-1]
+        self.fingerprint = _fingerprint(self._model)
+
+    def embed(self, images: Iterable[np.ndarray], batch_size: int = 32) -> np.ndarray:
+        """Embeds images, a batch at a time.
+
+        Args:
+            images: np.uint8 [H, W, 3], RGB; their sizes may differ.
+            batch_size: int. Images that go through the network together.
+
+        Returns:
+            np.float32 [n, num_features].
+
+        Raises:
+            InputError: for no images, or one of another form.
+        """
+        images = iter(images)
+        activations = []
+        while batch := list(itertools.islice(images, batch_size)):
+            resized = np.stack(
+                [resize_image(image, self.image_size) for image in batch]
+            )
+            activations.append(np.asarray(self._model.predict_on_batch(resized)))
+        if not activations:
+            raise InputError(f"no images to embed with {self.name}")
+        return np.concatenate(activations).astype(np.float32)
+
+
+def build_embedding(name: str, weights: str | os.PathLike | None = None) -> Embedding:
+    """Builds the embedding that a user names.
+
+    Args:
+        name: "inception_v3", "mobilenet_v2", or the path of a `.keras` model: a
+            classifier or a feature extractor, see `Embedding`.
+        weights: a weights file for one of the two named networks without their top
+            (`include_top=False`). None takes Keras' ImageNet weights, which Keras
+            downloads on first use.
+
+    Returns:
+        Embedding. Its name holds the weights' name: "mobilenet_v2:imagenet",
+        "mobilenet_v2:<weights>" after the file, or the model file's stem.
+
+    Raises:
+        InputError: for an unknown name, or weights that are missing, cannot be
+            downloaded or do not fit. There is no falling back to other weights.
+    """
+    if name in _NETWORKS:
+        return _application(name, weights)
+    path = pathlib.Path(name)
+    if path.suffix != ".keras":
+        raise InputError(
+            f"unknown embedding {name!r}; known: {', '.join(_NETWORKS)}, or the path of "
+            "a .keras model"
+        )
+    if weights is not None:
+        raise InputError(
+            f"--embedding={name} brings its own weights; leave out --embedding_weights"
+        )
+    if not path.is_file():
+        raise InputError(f"--embedding={name}: there is no such file")
+    try:
+        model = keras.saving.load_model(path, compile=False)
+    except Exception as error:  # Keras raises many kinds for a file that is no model
+        raise InputError(
+            f"--embedding={name} cannot be loaded as a Keras model: {_first_line(error)}"
+        ) from error
+    return Embedding(model, path.stem)
+
+
+def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resizes with an antialiased bicubic filter, as clean-fid does for PIL-bicubic.
+
+    Args:
+        image: np.uint8 [H, W, 3].
+        size: (height, width) in pixels.
+
+    Returns:
+        np.float32 [height, width, 3], 0…255, not rounded again.
+    """
+    if not (
+        isinstance(image, np.ndarray)
+        and image.dtype == np.uint8
+        and image.ndim == 3
+        and image.shape[-1] == 3
+    ):
+        raise InputError(
+            "an image to embed is uint8 [H, W, 3], got "
+            f"{getattr(image, 'dtype', type(image).__name__)} {list(np.shape(image))}"
+        )
+    height, width = size
+    if image.shape[:2] == (height, width):
+        return image.astype(np.float32)
+    # Pillow keeps fractions only in single-channel float images.
+    channels = [
+        Image.fromarray(channel).resize((width, height), Image.Resampling.BICUBIC)
+        for channel in np.moveaxis(image.astype(np.float32), -1, 0)
+    ]
+    return np.stack([np.asarray(c) for c in channels], axis=-1).clip(0, 255)
+
+
+def _application(name: str, weights: str | os.PathLike | None) -> Embedding:
+    network, side = _NETWORKS[name]
+    arguments = {"include_top": False, "input_shape": (side, side, 3), "pooling": "avg"}
+    if weights is None:
+        try:
+            # Keras prints its download bar; progress belongs on stderr.
+            with contextlib.redirect_stdout(sys.stderr):
+                backbone = network(weights="imagenet", **arguments)
+        except Exception as error:  # Keras wraps a failed download in a bare Exception
+            raise InputError(
+                f"--embedding={name}: its ImageNet weights are not on this machine and "
+                f"cannot be downloaded ({_first_line(error)}); put that file into "
+                "~/.keras/models, or name a weights file with --embedding_weights"
+            ) from error
+        weights_name = "imagenet"
+    else:
+        backbone = network(weights=None, **arguments)
+        load_backbone_weights(
+            backbone, weights, flag="--embedding_weights", network=name
+        )
+        weights_name = _weights_name(name, weights)
+    # Both networks were trained on [-1, 1].
+    inputs = keras.Input((side, side, 3))
+    scaled = keras.layers.Rescaling(1 / 127.5, offset=-1.0)(inputs)
+    return Embedding(keras.Model(inputs, backbone(scaled)), f"{name}:{weights_name}")
+
+
+def load_backbone_weights(
+    model: keras.Model, path: str | os.PathLike, flag: str, network: str
+) -> None:
+    """Loads a weights file; InputError names the flag it came from when it does not fit.
+
+    Args:
+        model: the network to fill.
+        path: a `.weights.h5` file, or an `.h5` one of older Keras.
+        flag: str. The flag that named the file.
+        network: str. What the weights should be of.
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise InputError(
+            f"{flag}={path}: there is no such file; want the weights of {network} "
+            "without its top, as model.save_weights writes them"
+        )
+    # Keras passes over what a file lacks with no more than a warning; NaN stays behind.
+    for weight in model.weights:
+        weight.assign(np.full(weight.shape, np.nan, np.float32))
+    misfit = f"{flag}={path} does not hold the weights of {network} without its top"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model.load_weights(path)
+    except Exception as error:  # h5py and Keras raise many kinds for a foreign file
+        raise InputError(f"{misfit}: {_first_line(error)}") from error
+    for weight in model.weights:
+        if np.isnan(keras.ops.convert_to_numpy(weight)).any():
+            raise InputError(f"{misfit}: {weight.path} is missing or NaN")
+
+
+def _weights_name(network: str, path: str | os.PathLike) -> str:
+    """`…/mobilenet_v2_natural_images.weights.h5` -> `natural_images`."""
+    stem = pathlib.Path(path).stem.removesuffix(".weights")
+    return stem.removeprefix(f"{network}_")
+
+
+def _input_size(model: keras.Model, name: str) -> tuple[int, int]:
+    inputs = getattr(model, "inputs", None)  # a subclassed model has none
+    if not inputs or len(inputs) != 1 or len(model.outputs) != 1:
+        raise InputError(
+            f"embedding {name} is no Keras model of one input and one output"
+        )
+    shape = inputs[0].shape
+    if len(shape) != 4 or shape[-1] != 3 or None in shape[1:]:
+        raise InputError(
+            f"embedding {name} reads {list(shape)}; want images of a fixed size, "
+            "[None, height, width, 3]"
+        )
+    return shape[1], shape[2]
+
+
+def _pooled_features(model: keras.Model, name: str):
+    layers = list(model.layers)
+    while isinstance(layers[-1], keras.layers.Activation | keras.layers.Softmax):
+        layers.pop()
+    is_classifier = isinstance(layers[-1], keras.layers.Dense)
+    features = layers[-1].input if is_classifier else model.outputs[0]
+    if len(features.shape) == 4:
+        features = keras.layers.GlobalAveragePooling2D()(features)
+    if len(features.shape) != 2 or features.shape[-1] is None:
+        raise InputError(
+            f"embedding {name} gives {list(features.shape)}; want [None, features] or "
+            "feature maps [None, height, width, features]"
+        )
+    return features
+
+
+def _fingerprint(model: keras.Model) -> str:
+    digest = hashlib.sha256()
+    for weight in model.weights:
+        value = np.ascontiguousarray(keras.ops.convert_to_numpy(weight))
+        digest.update(f"{value.shape} {value.dtype};".encode())
+        digest.update(value.tobytes())
+    return digest.hexdigest()
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

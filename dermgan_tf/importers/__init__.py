@@ -1,0 +1,116 @@
+"""Importers turn other people's formats into annotations; here is what they share.
+
+An importer reads a folder and returns (annotations, rejects, counts): the photos that
+can be used, with image paths relative to the folder of photos; what was left out and
+why; and how many of what was met.
+"""
+
+import concurrent.futures
+import dataclasses
+import os
+import pathlib
+import shutil
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from dermgan_tf.annotations import PhotoAnnotation
+from dermgan_tf.errors import InputError
+from dermgan_tf.photo_io import read_photo
+from dermgan_tf.progress import silent
+from dermgan_tf.skin_tone import estimate_skin_type, estimation_error
+
+PHOTOS_FOLDER = "photos"
+
+
+def place_photos(
+    annotations: Sequence[PhotoAnnotation],
+    photos_dir: str | os.PathLike,
+    output_dir: str | os.PathLike,
+    copy: bool = False,
+) -> list[PhotoAnnotation]:
+    """Puts the photos beside their annotations, in the folder `photos`.
+
+    Annotations name photos inside their own folder, while the photos may lie in a place
+    that cannot be written to. A link needs no space but breaks when the photos move.
+
+    Args:
+        annotations: with images relative to `photos_dir`.
+        photos_dir: the folder of photos.
+        output_dir: the annotations' folder, which exists.
+        copy: bool. Copy the files instead of linking to them. Where links are not
+            possible, files are copied anyway.
+
+    Returns:
+        The annotations with images relative to `output_dir`.
+    """
+    placed = []
+    for annotation in annotations:
+        source = os.path.abspath(os.path.join(photos_dir, annotation.image))
+        image = f"{PHOTOS_FOLDER}/{annotation.image}"
+        target = pathlib.Path(output_dir, image)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not copy:
+            try:
+                target.symlink_to(source)
+            except OSError:
+                copy = True
+        if copy:
+            shutil.copyfile(source, target)
+        placed.append(dataclasses.replace(annotation, image=image))
+    return placed
+
+
+def estimate_skin_types(
+    annotations: Sequence[PhotoAnnotation],
+    photos_dir: str | os.PathLike,
+    progress: Callable = silent,
+) -> tuple[list[PhotoAnnotation], dict[str, float]]:
+    """Fills in missing skin types from the photos' colours; known ones stay.
+
+    Args:
+        annotations: with images relative to `photos_dir`.
+        photos_dir: the folder of photos.
+        progress: see `dermgan_tf.progress`.
+
+    Returns:
+        (annotations, error): the error of the same estimate on the photos whose type
+        was known; see `dermgan_tf.skin_tone.estimation_error`.
+    """
+
+    def estimate(annotation: PhotoAnnotation) -> int:
+        photo = read_photo(os.path.join(photos_dir, annotation.image))
+        return estimate_skin_type(photo, annotation.rois)
+
+    estimates = in_threads(estimate, annotations, progress, "estimating skin types")
+    filled = [
+        annotation
+        if annotation.fitzpatrick
+        else dataclasses.replace(annotation, fitzpatrick=estimated)
+        for annotation, estimated in zip(annotations, estimates, strict=True)
+    ]
+    known = [annotation.fitzpatrick for annotation in annotations]
+    return filled, estimation_error(known, estimates)
+
+
+def in_threads(
+    function: Callable[[Any], Any], items: Sequence, progress: Callable, desc: str
+) -> list:
+    """`[function(item) for item in items]`, on all cores: decoders release Python's lock.
+
+    Args:
+        function: called with one item; must not share state between calls.
+        items: what to call it with.
+        progress: see `dermgan_tf.progress`.
+        desc: what the progress bar says.
+    """
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        results = pool.map(function, items)
+        try:
+            return list(progress(results, total=len(items), desc=desc))
+        finally:
+            pool.shutdown(cancel_futures=True)  # on Ctrl-C do not work off the rest
+
+
+def cause(error: InputError, path: str | os.PathLike) -> str:
+    """The error's text without the path, for a list that names the file already."""
+    return str(error).removeprefix(f"{os.fspath(path)}: ")

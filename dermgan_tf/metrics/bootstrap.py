@@ -1,0 +1,40 @@
+"""Intervals by resampling cases: photos of one patient are not independent."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+
+def case_resamples(
+    cases: Sequence, resamples: int = 1000, seed: int = 0
+) -> Iterator[np.ndarray]:
+    """Draws cases with replacement, and yields the indices of all their items.
+
+    Args:
+        cases: [n], the case that each item belongs to.
+        resamples: int. How many bootstrap samples to yield.
+        seed: int. The same seed draws the same cases, so that two arms can be
+            compared on equal resamples.
+
+    Yields:
+        int64 [about n]: the items of as many cases as there are, each as often as it
+        was drawn.
+    """
+    _, case_of_item, sizes = np.unique(
+        np.asarray(cases), return_inverse=True, return_counts=True
+    )
+    items = np.split(np.argsort(case_of_item, kind="stable"), np.cumsum(sizes)[:-1])
+    rng = np.random.default_rng(seed)
+    for _ in range(resamples):
+        drawn = rng.integers(len(items), size=len(items))
+        yield np.concatenate([items[case] for case in drawn])
+
+
+def percentile_interval(values: ArrayLike) -> list[float] | None:
+    """The 2.5th and 97.5th percentile of `values`, NaN left out; None if all are NaN."""
+    values = np.asarray(values, np.float64)
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return None
+    return [float(value) for value in np.percentile(values, [2.5, 97.5])]

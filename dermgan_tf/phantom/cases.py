@@ -1,0 +1,113 @@
+"""Which cases there are: conditions with a long tail, skin types, photos of each."""
+
+import dataclasses
+
+import numpy as np
+
+from dermgan_tf.errors import InputError
+from dermgan_tf.phantom.conditions import LOOKS
+from dermgan_tf.vocabulary import Vocabulary
+
+# Shares of Fitzpatrick types I…VI: uneven, the ends rarer, none missing.
+SKIN_TYPE_SHARES = (0.08, 0.21, 0.26, 0.21, 0.15, 0.09)
+
+# Shares of cases with 1…6 photos.
+PHOTO_COUNT_SHARES = (0.16, 0.24, 0.24, 0.18, 0.11, 0.07)
+
+
+@dataclasses.dataclass(frozen=True)
+class PhantomCase:
+    """One imagined patient visit; with a photo's index it says all that is drawn.
+
+    Args:
+        case_id: str. Unique within a plan.
+        condition: str. The diagnosis.
+        fitzpatrick: int, 1…6.
+        num_photos: int. Photos of the case.
+        index: int. The case's place in its plan.
+        seed: int. The plan's seed.
+    """
+
+    case_id: str
+    condition: str
+    fitzpatrick: int
+    num_photos: int
+    index: int
+    seed: int
+
+
+def phantom_vocabulary(num_conditions: int = 8) -> Vocabulary:
+    """The first conditions of a fixed order, in which the default eight lead.
+
+    Args:
+        num_conditions: int, 1…27.
+
+    Raises:
+        InputError: for another number.
+    """
+    if not 1 <= num_conditions <= len(LOOKS):
+        raise InputError(
+            f"the phantom has 1…{len(LOOKS)} conditions, asked for {num_conditions}"
+        )
+    return Vocabulary(list(LOOKS)[:num_conditions])
+
+
+def case_plan(num_cases: int, vocabulary: Vocabulary, seed: int) -> list[PhantomCase]:
+    """Plans the cases: class balance with a long tail, uneven skin types.
+
+    Shares are met as nearly as whole cases allow; a condition is missing only when
+    there are fewer cases than conditions.
+
+    Args:
+        num_cases: int, at least 1.
+        vocabulary: conditions that the phantom can draw.
+        seed: int, at least 0.
+
+    Returns:
+        The cases, in random order.
+
+    Raises:
+        InputError: for a condition that the phantom cannot draw, or a bad number.
+    """
+    if num_cases < 1:
+        raise InputError(f"a phantom needs at least 1 case, asked for {num_cases}")
+    if seed < 0:
+        raise InputError(f"a seed is 0 or more, got {seed}")
+    unknown = [name for name in vocabulary if name not in LOOKS]
+    if unknown:
+        raise InputError(
+            f"the phantom cannot draw {unknown[0]!r}; it can: {', '.join(LOOKS)}"
+        )
+    rng = np.random.default_rng([seed, 0x9A5E5])
+    weights = [LOOKS[name].weight for name in vocabulary]
+    conditions = rng.permutation(_allot(num_cases, weights))
+    skin_types = 1 + rng.permutation(_allot(num_cases, SKIN_TYPE_SHARES))
+    photo_counts = 1 + rng.permutation(_allot(num_cases, PHOTO_COUNT_SHARES))
+    return [
+        PhantomCase(
+            case_id=f"phantom-{i:05d}",
+            condition=vocabulary.conditions[conditions[i]],
+            fitzpatrick=int(skin_types[i]),
+            num_photos=int(photo_counts[i]),
+            index=i,
+            seed=seed,
+        )
+        for i in range(num_cases)
+    ]
+
+
+def _allot(total: int, weights) -> np.ndarray:
+    """`total` class indices in proportion to the weights, largest remainders first.
+
+    Every class gets one before any gets two, as far as the total reaches.
+    """
+    weights = np.asarray(weights, np.float64)
+    if total < len(weights):
+        return np.argsort(-weights, kind="stable")[:total]
+    quota = weights / weights.sum() * total
+    counts = np.maximum(np.floor(quota).astype(int), 1)
+    while counts.sum() < total:
+        counts[np.argmax(quota - counts)] += 1
+    while counts.sum() > total:  # the guaranteed ones come from the largest classes
+        counts[np.argmax(counts - quota * (counts > 1) - 1e9 * (counts == 1))] -= 1
+    return np.repeat(np.arange(len(weights)), counts)

@@ -1,0 +1,617 @@
+"""Photos to pairs: windows are chosen, cut, mapped, and written as a pairs folder.
+
+Worker processes read and cut photos; they import neither TensorFlow nor Keras. The
+parent only serializes what they return, so that one writer decides order and shards.
+"""
+
+import collections
+import concurrent.futures
+import contextlib
+import dataclasses
+import errno
+import functools
+import hashlib
+import heapq
+import json
+import math
+import multiprocessing
+import os
+import pathlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+
+from dermgan_tf import crops, photo_io
+from dermgan_tf.annotations import PhotoAnnotation, case_splits
+from dermgan_tf.contact_sheet import contact_sheet
+from dermgan_tf.errors import (
+    InputError,
+    Reject,
+    check_reject_fraction,
+    write_rejects,
+)
+from dermgan_tf.output_folder import output_folder
+from dermgan_tf.pairs import (
+    DATASET_NAME,
+    FORMAT_VERSION,
+    INFO_FILE,
+    SPLITS,
+    pair_features,
+)
+from dermgan_tf.progress import silent
+from dermgan_tf.semantic_map import Roi, encode_semantic_map
+from dermgan_tf.skin_tone import skin_mask
+from dermgan_tf.vocabulary import Vocabulary
+
+# A crop is enlarged at most this much, unless the photo itself is smaller.
+MAX_ENLARGEMENT = 2.0
+# Skin is looked for at this resolution (longer side, pixels): enough to place a window.
+SKIN_RESOLUTION = 384
+SHARD_BYTES = 128 << 20
+SHEET_ROWS, SHEET_PAIRS_PER_ROW = 6, 4
+
+
+@dataclasses.dataclass(frozen=True)
+class AnnotatedPhoto:
+    """A photo file and what is known of it.
+
+    Args:
+        folder: the folder that `annotation.image` is relative to.
+        annotation: a PhotoAnnotation.
+    """
+
+    folder: str
+    annotation: PhotoAnnotation
+
+    @property
+    def name(self) -> str:
+        return self.annotation.image
+
+    @property
+    def case_id(self) -> str:
+        return self.annotation.case_id
+
+    @property
+    def split(self) -> str | None:
+        return self.annotation.split
+
+    @property
+    def source(self) -> str:
+        return self.annotation.source
+
+    @property
+    def path(self) -> str:
+        return os.path.join(self.folder, self.annotation.image)
+
+    def load(self) -> "LoadedPhoto":
+        if photo_io.is_synthetic(self.path):
+            raise InputError("is a synthetic image; pairs are made of photos only")
+        return LoadedPhoto(
+            photo_io.read_photo(self.path),
+            self.annotation.rois,
+            self.annotation.condition,
+            self.annotation.fitzpatrick,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class PhantomSource:
+    """A phantom photo, drawn when it is needed.
+
+    Args:
+        case: one of `dermgan_tf.phantom.case_plan`.
+        photo_index: int. Which of the case's photos.
+        vocabulary: the conditions that the plan was made for.
+        size: (height, width) in pixels.
+    """
+
+    case: Any
+    photo_index: int
+    vocabulary: Vocabulary
+    size: tuple[int, int] = (480, 640)
+    split: str | None = None
+    source: str = "phantom"
+
+    @property
+    def name(self) -> str:
+        return f"{self.case.case_id}/{self.photo_index}"
+
+    @property
+    def case_id(self) -> str:
+        return self.case.case_id
+
+    def load(self) -> "LoadedPhoto":
+        from dermgan_tf import phantom
+
+        drawn = phantom.draw_photo(
+            self.case, self.photo_index, self.vocabulary, self.size
+        )
+        return LoadedPhoto(
+            drawn.photo, drawn.rois, drawn.condition, drawn.fitzpatrick, drawn.skin_mask
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadedPhoto:
+    """What a source yields: pixels, uint8 [H, W, 3], and truth where it is known."""
+
+    photo: np.ndarray
+    rois: Sequence[Roi]
+    condition: str
+    fitzpatrick: int
+    true_skin: np.ndarray | None = None
+
+
+@dataclasses.dataclass
+class _Outcome:
+    """What became of one photo: its pairs, or the reason for having none."""
+
+    image_id: str
+    split: str
+    pairs: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    # Mean shares of skin over the photo's windows: (ours, random) by measure.
+    skin_shares: dict[str, tuple[float, float]] = dataclasses.field(
+        default_factory=dict
+    )
+    reject: Reject | None = None
+
+
+def prepare_pairs(
+    photos: Sequence[AnnotatedPhoto | PhantomSource],
+    vocabulary: Vocabulary,
+    output_dir: str | os.PathLike,
+    image_size: int = 256,
+    crops_per_photo: int = 4,
+    seed: int = 0,
+    workers: int | None = None,
+    max_reject_fraction: float = 0.1,
+    overwrite: bool = False,
+    progress: Callable[..., Iterable] = silent,
+    rejects: Sequence[Reject] = (),
+) -> dict[str, Any]:
+    """Cuts crops around the ROIs of photos and writes them with their maps.
+
+    The records are the same, byte for byte, for any number of workers and any order of
+    `photos`. Photos without ROI are left out; those that cannot be read, or have a
+    condition outside `vocabulary`, are listed in rejects.csv. The folder appears whole
+    or not at all.
+
+    With more than one worker, new Python processes are started: a script that calls
+    this keeps its own work under `if __name__ == "__main__":`.
+
+    Args:
+        photos: what to cut from.
+        vocabulary: the conditions, in the order that the maps encode.
+        output_dir: the folder to make: TFRecord shards, the metadata of TensorFlow
+            Datasets, pairs.json, rejects.csv and sheet_<split>.png.
+        image_size: int. Height and width of a pair, pixels.
+        crops_per_photo: int, at least 1.
+        seed: int, at least 0. Of the windows. Splits do not depend on it.
+        workers: int. Processes; None = one a CPU core, 1 = this process alone.
+        max_reject_fraction: float, 0…1. The share of bad photos tolerated.
+        overwrite: bool. Whether to replace a non-empty `output_dir`.
+        progress: wraps the loop over photos; see `dermgan_tf.progress`.
+        rejects: bad items found before, to count and list along.
+
+    Returns:
+        The content of pairs.json; among it "crops", "cases" and "photos" by split,
+        "conditions" (crops by condition and skin type), "photos_without_roi",
+        "rejected", and "skin_share": by measure ("skin_mask"; for phantoms also
+        "truth") the mean share of skin pixels in our windows ("ours"), in windows of
+        the same sizes at random places ("random"), and the 95 % interval of the mean
+        difference ("difference_95").
+
+    Raises:
+        InputError: for no usable photo, too many bad ones, a case in two splits, or an
+            output folder that is in use or not empty.
+    """
+    _check_arguments(image_size, crops_per_photo, seed, workers)
+    photos = sorted(photos, key=_image_id)
+    rejects = list(rejects)
+    splits = _splits(photos)
+    jobs, without_roi, seen = [], 0, set()
+    for photo in photos:
+        image_id = _image_id(photo)
+        if image_id in seen:
+            rejects.append(Reject(photo.name, "stands twice in the list of photos"))
+        elif isinstance(photo, AnnotatedPhoto) and not photo.annotation.rois:
+            without_roi += 1
+        else:
+            jobs.append((photo, splits[photo.case_id]))
+        seen.add(image_id)
+    work = functools.partial(
+        _pairs_of_photo,
+        vocabulary=vocabulary,
+        image_size=image_size,
+        crops_per_photo=crops_per_photo,
+        seed=seed,
+    )
+    total = len(jobs) + len(rejects)
+    if not total:
+        raise InputError(
+            f"none of {len(photos)} photos has a ROI: there is nothing to cut"
+        )
+    with output_folder(output_dir, overwrite) as folder:
+        writer = _PairsWriter(folder, vocabulary, image_size)
+        summary = _Summary()
+        with contextlib.closing(_ordered_map(work, jobs, workers)) as outcomes:
+            for outcome in progress(outcomes, total=len(jobs), desc="cutting"):
+                if outcome.reject:
+                    rejects.append(outcome.reject)
+                    continue
+                if not outcome.pairs:  # a phantom without ROI
+                    without_roi += 1
+                    continue
+                writer.write(outcome.split, outcome.pairs)
+                summary.add(outcome)
+        check_reject_fraction(rejects, total, max_reject_fraction, "the photos")
+        if not summary.crops:
+            raise InputError("none of the photos has a ROI: there is nothing to cut")
+        info = {
+            "format_version": FORMAT_VERSION,
+            "vocabulary": list(vocabulary),
+            "image_size": image_size,
+            "source": "+".join(sorted(summary.sources)),
+            "seed": seed,
+            "crops_per_photo": crops_per_photo,
+            **summary.as_json(),
+            "photos_without_roi": without_roi,
+            "rejected": len(rejects),
+            **writer.finish(),
+        }
+        write_rejects(folder / "rejects.csv", rejects)
+        (folder / INFO_FILE).write_text(
+            json.dumps(info, indent=2, ensure_ascii=False) + "\n", "utf-8"
+        )
+        for split in info["crops"]:
+            sheet = summary.sheet(split, vocabulary)
+            (folder / f"sheet_{split}.png").write_bytes(photo_io.encode_png(sheet))
+    return info
+
+
+def _check_arguments(image_size, crops_per_photo, seed, workers) -> None:
+    if image_size not in (64, 128, 256, 512):
+        raise InputError(f"image size {image_size}: want 64, 128, 256 or 512")
+    if crops_per_photo < 1 or seed < 0 or (workers is not None and workers < 1):
+        raise InputError(
+            f"crops per photo {crops_per_photo}, seed {seed}, workers {workers}: "
+            "want at least 1, 0 and 1"
+        )
+
+
+def _image_id(photo) -> str:
+    """An opaque name that stays the same from run to run: no path, no file name."""
+    return hashlib.sha256(f"{photo.case_id}/{photo.name}".encode()).hexdigest()[:16]
+
+
+def _splits(photos) -> dict[str, str]:
+    """The split by case; InputError when photos of one case name two."""
+    named: dict[str, str] = {}
+    for photo in photos:
+        if photo.split is None:
+            continue
+        if photo.split not in SPLITS:
+            raise InputError(
+                f"{photo.name}: unknown split {photo.split!r}; "
+                f"valid: {', '.join(SPLITS)}"
+            )
+        if named.setdefault(photo.case_id, photo.split) != photo.split:
+            raise InputError(
+                f"case {photo.case_id!r} has photos in two splits, "
+                f"{named[photo.case_id]!r} and {photo.split!r}: put it in one"
+            )
+    return case_splits(photos)
+
+
+def _ordered_map(
+    work: Callable, jobs: Sequence, workers: int | None
+) -> Iterator[_Outcome]:
+    """`map(work, jobs)` over processes, in order, with few results waiting."""
+    workers = min(workers or os.cpu_count() or 1, len(jobs))
+    if workers <= 1:
+        yield from map(work, jobs)
+        return
+    pool = concurrent.futures.ProcessPoolExecutor(
+        workers,
+        # Forking a process that runs TensorFlow's threads can deadlock.
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=cv2.setNumThreads,
+        initargs=(1,),
+    )
+    waiting: collections.deque = collections.deque()
+    try:
+        for job in jobs:
+            waiting.append(pool.submit(work, job))
+            if len(waiting) > 4 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    except concurrent.futures.BrokenExecutor:
+        raise InputError(
+            f"one of {workers} worker processes died (no memory left, or a script that "
+            'lacks `if __name__ == "__main__":`); with 1 worker none is started'
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _pairs_of_photo(
+    job, vocabulary: Vocabulary, image_size: int, crops_per_photo: int, seed: int
+) -> _Outcome:
+    """Reads one photo and cuts its pairs. Runs in a worker process."""
+    source, split = job
+    outcome = _Outcome(_image_id(source), split)
+    try:
+        loaded = source.load()
+        for name in [loaded.condition, *(roi.condition for roi in loaded.rois)]:
+            vocabulary.index(name)
+        if loaded.rois:
+            _cut_pairs(
+                outcome, source, loaded, vocabulary, image_size, crops_per_photo, seed
+            )
+    # One bad photo must not end the run, whatever its decoder raises.
+    except Exception as error:
+        reason = str(error) or type(error).__name__
+        if not isinstance(error, InputError):
+            reason = f"{type(error).__name__}: {error}"
+        if isinstance(source, AnnotatedPhoto):  # the item names the file already
+            reason = reason.removeprefix(f"{source.path}: ")
+        outcome.reject = Reject(source.name, " ".join(reason.split()))
+    return outcome
+
+
+def _cut_pairs(
+    outcome: _Outcome,
+    source: AnnotatedPhoto | PhantomSource,
+    loaded: LoadedPhoto,
+    vocabulary: Vocabulary,
+    image_size: int,
+    crops_per_photo: int,
+    seed: int,
+) -> None:
+    height, width = loaded.photo.shape[:2]
+    skin = _skin(loaded.photo, loaded.rois)
+    masks = {"skin_mask": skin}
+    if loaded.true_skin is not None:
+        masks["truth"] = loaded.true_skin
+    shares = {name: ([], []) for name in masks}
+    groups = crops.group_rois(loaded.rois, height, width)
+    number = int(outcome.image_id, 16)
+    first = np.random.default_rng([seed, number]).integers(len(groups))
+    for i in range(crops_per_photo):
+        rng = np.random.default_rng([seed, number, i])
+        window = crops.choose_window(
+            groups[(first + i) % len(groups)],
+            skin,
+            height,
+            width,
+            rng,
+            min_side=math.ceil(image_size / MAX_ENLARGEMENT),
+        )
+        rois = crops.rois_in_window(loaded.rois, window, height, width)
+        largest = max(
+            rois, key=lambda roi: np.ptp(roi.box[::2]) * np.ptp(roi.box[1::2])
+        )
+        semantic_map = encode_semantic_map(
+            image_size, loaded.fitzpatrick, rois, vocabulary
+        )
+        crop = crops.cut(loaded.photo, window, image_size)
+        outcome.pairs.append(
+            {
+                "image": photo_io.encode_png(crop),
+                "semantic_map": photo_io.encode_png(semantic_map),
+                "image_id": outcome.image_id,
+                "case_id": source.case_id,
+                "condition": largest.condition,
+                "fitzpatrick": loaded.fitzpatrick,
+                "boxes": [roi.box for roi in rois],
+                "box_conditions": [roi.condition for roi in rois],
+                "window": window.box(height, width),
+                "source": source.source,
+            }
+        )
+        anywhere = crops.random_window(window.side, height, width, rng)
+        for name, mask in masks.items():
+            for values, place in zip(shares[name], (window, anywhere), strict=True):
+                values.append(crops.share_in_window(mask, place, height, width))
+    outcome.skin_shares = {
+        name: (float(np.mean(ours)), float(np.mean(random)))
+        for name, (ours, random) in shares.items()
+    }
+
+
+def _skin(photo: np.ndarray, rois: Sequence[Roi]) -> np.ndarray:
+    """Likely skin and the ROIs, bool [h, w], at a resolution that is enough."""
+    height, width = photo.shape[:2]
+    scale = SKIN_RESOLUTION / max(height, width)
+    if scale < 1:
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        photo = cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
+    return skin_mask(photo, rois)
+
+
+class _PairsWriter:
+    """Writes records to shards of about `SHARD_BYTES` and their metadata at the end."""
+
+    def __init__(self, folder: pathlib.Path, vocabulary: Vocabulary, image_size: int):
+        self._folder = folder
+        self._features = pair_features(vocabulary, image_size)
+        self._shards: dict[str, list[dict[str, Any]]] = {}
+        self._open: dict[str, Any] = {}
+        self._record_bytes: collections.Counter = collections.Counter()
+
+    def write(self, split: str, pairs: Iterable[dict[str, Any]]) -> None:
+        import tensorflow_datasets as tfds
+
+        for pair in pairs:
+            boxes = [tfds.features.BBox(*box) for box in pair["boxes"]]
+            record = self._features.serialize_example({**pair, "boxes": boxes})
+            with _tensorflow_errors_as_os_errors(self._folder):
+                self._shard(split).write(record)
+            self._shards[split][-1]["pairs"] += 1
+            self._shards[split][-1]["bytes"] += len(record)
+            self._record_bytes[split] += len(record)
+
+    def finish(self) -> dict[str, Any]:
+        """Closes the shards, gives them their names, and returns their description."""
+        import tensorflow_datasets as tfds
+
+        fingerprint = hashlib.sha256()
+        shards, split_infos = {}, []
+        for split in sorted(self._shards, key=SPLITS.index):
+            with _tensorflow_errors_as_os_errors(self._folder):
+                self._open.pop(split).close()
+            shards[split] = []
+            for i, shard in enumerate(self._shards[split]):
+                name = (
+                    f"{DATASET_NAME}-{split}.tfrecord-"
+                    f"{i:05d}-of-{len(self._shards[split]):05d}"
+                )
+                path = self._folder / name
+                os.rename(self._folder / shard["file"], path)
+                digest = _sha256_of_file(path)
+                fingerprint.update(digest.encode())
+                shards[split].append(
+                    {
+                        "file": name,
+                        "pairs": shard["pairs"],
+                        "bytes": path.stat().st_size,
+                        "sha256": digest,
+                    }
+                )
+            split_infos.append(
+                tfds.core.SplitInfo(
+                    name=split,
+                    shard_lengths=[shard["pairs"] for shard in shards[split]],
+                    num_bytes=self._record_bytes[split],
+                )
+            )
+        tfds.folder_dataset.write_metadata(
+            data_dir=self._folder,
+            features=self._features,
+            split_infos=split_infos,
+            version="1.0.0",
+            check_data=False,
+            description="Crops of skin photographs with their semantic maps.",
+            homepage="https://arxiv.org/abs/1911.08716",  # what pairs are for: DermGAN
+        )
+        return {"fingerprint": fingerprint.hexdigest(), "shards": shards}
+
+    def _shard(self, split: str):
+        import tensorflow as tf
+
+        shards = self._shards.setdefault(split, [])
+        if not shards or shards[-1]["bytes"] >= SHARD_BYTES:
+            if shards:
+                self._open.pop(split).close()
+            name = f"{split}-{len(shards)}.partial"
+            shards.append({"file": name, "pairs": 0, "bytes": 0})
+            self._open[split] = tf.io.TFRecordWriter(str(self._folder / name))
+        return self._open[split]
+
+
+class _Summary:
+    """Counts what was written and keeps a small sample of it for the sheets."""
+
+    def __init__(self):
+        self.crops: collections.Counter = collections.Counter()
+        self.sources: set[str] = set()
+        self._photos: collections.Counter = collections.Counter()
+        self._cases: dict[str, set[str]] = collections.defaultdict(set)
+        self._conditions: dict[str, list[int]] = {}
+        self._shares: dict[str, list[tuple[float, float]]] = collections.defaultdict(
+            list
+        )
+        # By (split, condition) the pairs of lowest digest: a sample that depends on
+        # nothing but the pairs.
+        self._samples: dict[tuple[str, str], list] = collections.defaultdict(list)
+
+    def add(self, outcome: _Outcome) -> None:
+        split = outcome.split
+        self._photos[split] += 1
+        for name, shares in outcome.skin_shares.items():
+            self._shares[name].append(shares)
+        for i, pair in enumerate(outcome.pairs):
+            self.crops[split] += 1
+            self.sources.add(pair["source"])
+            self._cases[split].add(pair["case_id"])
+            by_type = self._conditions.setdefault(pair["condition"], [0] * 7)
+            by_type[pair["fitzpatrick"]] += 1
+            key = hashlib.sha256(f"{outcome.image_id}/{i}".encode()).digest()
+            sample = self._samples[split, pair["condition"]]
+            # Highest digest first in the heap, to be pushed out by a lower one.
+            entry = (-int.from_bytes(key, "big"), pair["image"], pair["semantic_map"])
+            if len(sample) < SHEET_ROWS * SHEET_PAIRS_PER_ROW:
+                heapq.heappush(sample, entry)
+            else:
+                heapq.heappushpop(sample, entry)
+
+    def as_json(self) -> dict[str, Any]:
+        splits = [split for split in SPLITS if self.crops[split]]
+        return {
+            "crops": {split: self.crops[split] for split in splits},
+            "photos": {split: self._photos[split] for split in splits},
+            "cases": {split: len(self._cases[split]) for split in splits},
+            "conditions": dict(sorted(self._conditions.items())),
+            "skin_share": {
+                name: _compare(np.array(shares))
+                for name, shares in sorted(self._shares.items())
+            },
+        }
+
+    def sheet(self, split: str, vocabulary: Vocabulary) -> np.ndarray:
+        """Crops with their maps beside them, a row or more for each condition."""
+        present = [name for name in vocabulary if (split, name) in self._samples]
+        rows_each = math.ceil(SHEET_ROWS / len(present))
+        rows, labels = [], []
+        for name in present:
+            sample = sorted(self._samples[split, name], reverse=True)
+            sample = sample[: rows_each * SHEET_PAIRS_PER_ROW]
+            for start in range(0, len(sample), SHEET_PAIRS_PER_ROW):
+                row = sample[start : start + SHEET_PAIRS_PER_ROW]
+                rows.append([_decode_png(data) for _, *pair in row for data in pair])
+                labels.append(name)
+        title = f"{split}: {self.crops[split]} crops of {self._photos[split]} photos"
+        return contact_sheet(rows, row_labels=labels, title=title, cell=128)
+
+
+def _compare(shares: np.ndarray) -> dict[str, Any]:
+    """Means over photos of (ours, random) and their difference with its interval."""
+    difference = shares[:, 0] - shares[:, 1]
+    error = 1.96 * difference.std(ddof=1) / len(shares) ** 0.5 if len(shares) > 1 else 0
+    ours, random = shares.mean(axis=0)
+    mean = difference.mean()
+    return {
+        "photos": len(shares),
+        "ours": round(float(ours), 4),
+        "random": round(float(random), 4),
+        "difference_95": [round(float(mean - error), 4), round(float(mean + error), 4)],
+    }
+
+
+def _sha256_of_file(path: pathlib.Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _decode_png(data: bytes) -> np.ndarray:
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+@contextlib.contextmanager
+def _tensorflow_errors_as_os_errors(folder: pathlib.Path) -> Iterator[None]:
+    """TensorFlow's writers have their own exceptions for a full disk and the like."""
+    import tensorflow as tf
+
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from None
+    except tf.errors.OpError as error:
+        raise OSError(errno.EIO, error.message, str(folder)) from None

@@ -1,0 +1,98 @@
+"""Exports a trained generator as a SavedModel that plain TensorFlow loads and serves."""
+
+import os
+import pathlib
+import time
+
+from absl import flags
+
+from pipelines import program
+
+
+def define_flags():
+    flags.DEFINE_string(
+        "model_dir", None, "Folder that train_gan wrote.", required=True
+    )
+    flags.DEFINE_string(
+        "output_dir",
+        None,
+        "SavedModel folder to make. Default: saved_models/ and the name of --model_dir.",
+    )
+    flags.DEFINE_bool(
+        "use_ema",
+        True,
+        "Export the moving average of the weights where there is one "
+        "(generator_ema.weights.h5), else those of the last step.",
+    )
+    flags.DEFINE_bool("overwrite", False, "Replace a non-empty output folder.")
+
+
+def main(args):
+    from dermgan_tf.generation import load_generator
+    from dermgan_tf.run_record import write_run_record
+    from dermgan_tf.saved_model import export_saved_model, load_trained_generator
+
+    start = time.monotonic()
+    output_dir = args.output_dir or default_output_dir(args.model_dir)
+    generator, vocabulary, provenance = load_trained_generator(
+        args.model_dir, args.use_ema
+    )
+    export_saved_model(
+        generator, vocabulary, output_dir, provenance, overwrite=args.overwrite
+    )
+    exported = time.monotonic()
+    saved = load_generator(output_dir)
+    check_paints(saved, generator)
+    seconds = {"export": exported - start, "check": time.monotonic() - exported}
+    write_run_record(
+        output_dir,
+        "export_generator",
+        program.flag_values(args),
+        seed=provenance.get("seed"),
+        data_fingerprint=provenance.get("data_fingerprint"),
+        durations=seconds,
+    )
+    print_summary(saved, output_dir)
+
+
+def default_output_dir(model_dir: str) -> str:
+    return os.path.join("saved_models", pathlib.Path(model_dir).resolve().name)
+
+
+def check_paints(saved, generator) -> None:
+    """Raises unless the file on disk paints what the network in memory paints."""
+    import numpy as np
+
+    from dermgan_tf.generation_plan import varied_specs
+
+    size, seeds = saved.image_size, [0, 1]
+    specs = varied_specs(saved.vocabulary, count=len(seeds))
+    maps = np.stack([spec.semantic_map(size, saved.vocabulary) for spec in specs])
+    scaled = maps.astype(np.float32) / 127.5 - 1
+    wanted = np.asarray(generator(scaled, seed=np.array(seeds, np.int32)))
+    wanted = np.clip(np.rint((wanted + 1) * 127.5), 0, 255)
+    off = np.abs(saved.paint(maps, seeds) - wanted).max()
+    if not off <= 1:  # one level: rounding. NaN fails too
+        raise RuntimeError(
+            f"the exported model paints other images than the trained one (by {off})"
+        )
+
+
+def print_summary(saved, output_dir: str) -> None:
+    files = [path for path in pathlib.Path(output_dir).rglob("*") if path.is_file()]
+    megabytes = sum(path.stat().st_size for path in files) / 1e6
+    trained = saved.metadata["provenance"]
+    print(f"{output_dir}: {megabytes:.1f} MB, checked: loads and paints")
+    print(f"  generator  {saved.fingerprint} ({trained['weights']})")
+    print(f"  images     {saved.image_size} × {saved.image_size}")
+    print(f"  conditions {', '.join(saved.vocabulary)}")
+    for name, inputs, outputs in saved.signatures():
+        print(f"  signature  {name}({inputs}) -> {outputs}")
+
+
+def run():
+    program.run(define_flags, main)
+
+
+if __name__ == "__main__":
+    run()

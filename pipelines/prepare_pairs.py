@@ -1,0 +1,174 @@
+"""Cuts crops around the ROIs of annotated photos and writes them with semantic maps."""
+
+import time
+
+from absl import flags
+
+from pipelines import program
+
+
+def define_flags():
+    flags.DEFINE_string(
+        "annotations", None, "annotations.jsonl of the photos to cut from."
+    )
+    flags.DEFINE_bool("phantom", False, "Cut from drawn phantom photos instead.")
+    flags.register_multi_flags_validator(
+        ["annotations", "phantom"],
+        lambda values: bool(values["annotations"]) != values["phantom"],
+        "give either --annotations=FILE or --phantom",
+    )
+    flags.DEFINE_integer("phantom_cases", 300, "Phantom cases to draw.", lower_bound=1)
+    flags.DEFINE_integer(
+        "phantom_conditions",
+        8,
+        "Conditions that the phantom cases have.",
+        lower_bound=1,
+        upper_bound=27,
+    )
+    flags.DEFINE_string(
+        "output_dir", None, "Folder to make; holds the pairs.", required=True
+    )
+    flags.DEFINE_integer("image_size", 256, "Side of a crop in pixels: 64 to 512.")
+    flags.DEFINE_integer("crops_per_photo", 4, "Crops cut from a photo.", lower_bound=1)
+    flags.DEFINE_list(
+        "conditions",
+        None,
+        "The vocabulary: condition names, comma-separated, in the order that the maps "
+        "encode. Photos of other conditions are left out. Default: all that occur, in "
+        "alphabetical order.",
+    )
+    flags.DEFINE_integer("seed", 0, "Seed of the random windows.", lower_bound=0)
+    flags.DEFINE_integer(
+        "workers", None, "Processes; default: one a CPU core.", lower_bound=1
+    )
+    flags.DEFINE_float(
+        "max_reject_fraction",
+        0.1,
+        "Share of bad photos, 0 to 1, above which the run fails.",
+        lower_bound=0,
+        upper_bound=1,
+    )
+    flags.DEFINE_bool("overwrite", False, "Replace a non-empty output folder.")
+
+
+def main(args):
+    from dermgan_tf.prepare import prepare_pairs
+    from dermgan_tf.run_record import write_run_record
+
+    start = time.monotonic()
+    if args.phantom:
+        photos, vocabulary, rejects, left_out = phantom_photos(args)
+    else:
+        photos, vocabulary, rejects, left_out = annotated_photos(args)
+    info = prepare_pairs(
+        photos,
+        vocabulary,
+        args.output_dir,
+        image_size=args.image_size,
+        crops_per_photo=args.crops_per_photo,
+        seed=args.seed,
+        workers=args.workers,
+        max_reject_fraction=args.max_reject_fraction,
+        overwrite=args.overwrite,
+        progress=program.progress,
+        rejects=rejects,
+    )
+    seconds = time.monotonic() - start
+    write_run_record(
+        args.output_dir,
+        "prepare_pairs",
+        program.flag_values(args),
+        seed=args.seed,
+        data_fingerprint=info["fingerprint"],
+        durations={"prepare_pairs": seconds},
+    )
+    print_summary(info, left_out, args.output_dir, seconds)
+
+
+def phantom_photos(args):
+    from dermgan_tf import phantom
+    from dermgan_tf.prepare import PhantomSource
+
+    vocabulary = phantom.phantom_vocabulary(args.phantom_conditions)
+    cases = phantom.case_plan(args.phantom_cases, vocabulary, args.seed)
+    photos = [
+        PhantomSource(case, index, vocabulary)
+        for case in cases
+        for index in range(case.num_photos)
+    ]
+    return photos, vocabulary, [], 0
+
+
+def annotated_photos(args):
+    import os
+
+    from dermgan_tf.annotations import annotations_vocabulary, read_annotations
+    from dermgan_tf.errors import InputError
+    from dermgan_tf.prepare import AnnotatedPhoto
+    from dermgan_tf.vocabulary import Vocabulary
+
+    annotations, rejects = read_annotations(args.annotations)
+    if not annotations and not rejects:
+        raise InputError(f"{args.annotations} describes no photo")
+    left_out = 0
+    if annotations:
+        vocabulary = annotations_vocabulary(annotations)
+    else:  # all lines are bad: prepare_pairs says so
+        vocabulary = Vocabulary(["none"])
+    if args.conditions:
+        found = vocabulary
+        vocabulary = Vocabulary(name.strip() for name in args.conditions)
+        for name in vocabulary:
+            found.index(name)
+        wanted = [
+            annotation
+            for annotation in annotations
+            if all(
+                name in vocabulary
+                for name in (
+                    annotation.condition,
+                    *(r.condition for r in annotation.rois),
+                )
+            )
+        ]
+        left_out = len(annotations) - len(wanted)
+        annotations = wanted
+    folder = os.path.dirname(os.path.abspath(args.annotations))
+    photos = [AnnotatedPhoto(folder, annotation) for annotation in annotations]
+    return photos, vocabulary, rejects, left_out
+
+
+def print_summary(info, left_out, output_dir, seconds):
+    print(f"{'split':<12}{'crops':>8}{'photos':>8}{'cases':>8}")
+    for split in info["crops"]:
+        print(
+            f"{split:<12}{info['crops'][split]:>8}{info['photos'][split]:>8}"
+            f"{info['cases'][split]:>8}"
+        )
+    width = max(len(name) for name in ["crops by skin type", *info["conditions"]]) + 2
+    header = ["unknown", "I", "II", "III", "IV", "V", "VI"]
+    print(f"\n{'crops by skin type':<{width}}" + "".join(f"{h:>8}" for h in header))
+    for name, by_type in info["conditions"].items():
+        print(f"{name:<{width}}" + "".join(f"{n:>8}" for n in by_type))
+    print()
+    for measure, shares in info["skin_share"].items():
+        low, high = shares["difference_95"]
+        print(
+            f"mean share of skin ({measure}, {shares['photos']} photos): "
+            f"random windows {shares['random']:.3f}, ours {shares['ours']:.3f} "
+            f"(95 % interval of the difference {low:+.3f} to {high:+.3f})"
+        )
+    print(f"photos without ROI, left out: {info['photos_without_roi']}")
+    if left_out:
+        print(f"photos of other conditions, left out: {left_out}")
+    print(f"bad items, see rejects.csv: {info['rejected']}")
+    crops = sum(info["crops"].values())
+    print(f"{crops} pairs in {seconds:.1f} s: {output_dir}")
+
+
+def run():
+    program.run(define_flags, main)
+
+
+if __name__ == "__main__":
+    run()

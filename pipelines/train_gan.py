@@ -1,0 +1,255 @@
+"""Trains DermGAN on pairs; started again with the same flags, it goes on after a kill."""
+
+import signal
+import threading
+
+from absl import flags
+
+from pipelines import program
+
+
+def define_flags():
+    flags.DEFINE_string(
+        "data_dir", None, "Folder of pairs, as from prepare_pairs.", required=True
+    )
+    flags.DEFINE_string(
+        "model_dir",
+        None,
+        "Folder of the run: checkpoints, weights, TensorBoard logs, sample sheets. "
+        "Where it holds a run already, that run goes on.",
+        required=True,
+    )
+    # How long, and how much.
+    flags.DEFINE_integer(
+        "steps",
+        50_000,
+        "Training step to end with, counted from the beginning of the run; raise it to "
+        "train a finished run longer.",
+        lower_bound=1,
+    )
+    flags.DEFINE_integer(
+        "batch_size", 4, "Pairs per step, over all devices together.", lower_bound=1
+    )
+    # Networks.
+    flags.DEFINE_integer(
+        "base_filters", 64, "Filters of the networks' first blocks.", lower_bound=1
+    )
+    flags.DEFINE_enum(
+        "upsampling",
+        "resize_conv",
+        ["resize_conv", "transposed_conv"],
+        "How the generator enlarges; transposed_conv shows checkerboards.",
+    )
+    # Losses. Defaults are those of dermgan_tf.dermgan.DEFAULT_LOSS_WEIGHTS.
+    flags.DEFINE_float(
+        "reconstruction_weight",
+        10.0,
+        "Weight of the mean absolute difference over the whole image.",
+        lower_bound=0,
+    )
+    flags.DEFINE_float(
+        "condition_weight",
+        10.0,
+        "Weight of the mean absolute difference inside the ROIs.",
+        lower_bound=0,
+    )
+    flags.DEFINE_float(
+        "feature_matching_weight",
+        10.0,
+        "Weight of the squared difference of discriminator features.",
+        lower_bound=0,
+    )
+    flags.DEFINE_float(
+        "adversarial_weight", 1.0, "Weight of the adversarial loss.", lower_bound=0
+    )
+    # Optimizers.
+    flags.DEFINE_float(
+        "generator_learning_rate",
+        2e-4,
+        "Adam's learning rate; may change when a run goes on.",
+        lower_bound=0,
+    )
+    flags.DEFINE_float(
+        "discriminator_learning_rate",
+        2e-4,
+        "Adam's learning rate; may change when a run goes on.",
+        lower_bound=0,
+    )
+    flags.DEFINE_float(
+        "adam_beta_1",
+        0.5,
+        "Adam's decay of the first moment per step, 0 to 1.",
+        lower_bound=0,
+        upper_bound=1,
+    )
+    flags.DEFINE_float(
+        "ema_decay",
+        0.999,
+        "Decay per step of the generator's averaged weights, which samples and export "
+        "use; 0 for no average.",
+        lower_bound=0,
+        upper_bound=1,
+    )
+    # Reproducibility and speed.
+    flags.DEFINE_integer(
+        "seed",
+        0,
+        "Seed of initial weights, data order, augmentation and dropout.",
+        lower_bound=0,
+    )
+    flags.DEFINE_bool(
+        "deterministic",
+        False,
+        "Use reproducible operations only, slower on GPUs: a run killed and continued "
+        "ends with the very weights of an uninterrupted one.",
+    )
+    flags.DEFINE_enum(
+        "strategy",
+        "auto",
+        ["auto", "one_device", "mirrored", "multi_worker", "tpu"],
+        "Where to train: one device, all GPUs of this machine (mirrored), the machines "
+        "that TF_CONFIG lists (multi_worker), or a TPU. auto takes what there is.",
+    )
+    flags.DEFINE_string("tpu", None, "Name or address of the TPU; local on a TPU VM.")
+    flags.DEFINE_enum(
+        "mixed_precision",
+        "none",
+        ["none", "bfloat16", "float16"],
+        "Number format of the computations; weights stay float32.",
+    )
+    flags.DEFINE_bool("jit_compile", False, "Compile the training step with XLA.")
+    flags.DEFINE_integer(
+        "steps_per_execution",
+        1,
+        "Steps that run on the device in one go; about 100 on a TPU.",
+        lower_bound=1,
+    )
+    # What is written, and when.
+    flags.DEFINE_integer(
+        "checkpoint_every", 500, "Steps between checkpoints.", lower_bound=1
+    )
+    flags.DEFINE_integer(
+        "keep_checkpoints",
+        2,
+        "Checkpoints to keep; one is about 0.9 GB at 256 pixels and 64 filters.",
+        lower_bound=1,
+    )
+    flags.DEFINE_integer(
+        "sample_every",
+        500,
+        "Steps between sheets of sample images; 0 for none.",
+        lower_bound=0,
+    )
+    flags.DEFINE_integer(
+        "log_every",
+        50,
+        "Steps between logged losses, which are means over these steps.",
+        lower_bound=1,
+    )
+    flags.DEFINE_bool(
+        "overwrite", False, "Delete the run that model_dir holds and start anew."
+    )
+
+
+def main(args):
+    from dermgan_tf.errors import InputError
+    from dermgan_tf.run_record import write_run_record
+    from dermgan_tf.strategies import is_chief, make_strategy
+    from dermgan_tf.training import train_gan
+
+    strategy = make_strategy(args.strategy, args.tpu)
+    stop = StopRequest()
+    result = train_gan(
+        args.data_dir,
+        args.model_dir,
+        steps=args.steps,
+        batch_size=args.batch_size,
+        base_filters=args.base_filters,
+        upsampling=args.upsampling,
+        loss_weights={
+            "reconstruction": args.reconstruction_weight,
+            "condition": args.condition_weight,
+            "feature_matching": args.feature_matching_weight,
+            "adversarial": args.adversarial_weight,
+        },
+        generator_learning_rate=args.generator_learning_rate,
+        discriminator_learning_rate=args.discriminator_learning_rate,
+        adam_beta_1=args.adam_beta_1,
+        ema_decay=args.ema_decay,
+        seed=args.seed,
+        deterministic=args.deterministic,
+        mixed_precision=args.mixed_precision,
+        jit_compile=args.jit_compile,
+        steps_per_execution=args.steps_per_execution,
+        strategy=strategy,
+        checkpoint_every=args.checkpoint_every,
+        keep_checkpoints=args.keep_checkpoints,
+        sample_every=args.sample_every,
+        log_every=args.log_every,
+        overwrite=args.overwrite,
+        stop_requested=stop.requested,
+        progress=program.progress,
+    )
+    if is_chief(strategy):
+        write_run_record(
+            args.model_dir,
+            "train_gan",
+            program.flag_values(args),
+            seed=args.seed,
+            data_fingerprint=result.data_fingerprint,
+            durations=result.seconds,
+        )
+    print_summary(result)
+    if result.step < result.steps:
+        raise InputError(
+            f"stopped by {stop.signal_name} after step {result.step} of {result.steps}, "
+            f"which is saved; the same command goes on from there"
+        )
+
+
+class StopRequest:
+    """Turns the first Ctrl-C or polite kill into a request to save and stop.
+
+    The second one interrupts at once.
+    """
+
+    def __init__(self):
+        self.signal_name = ""
+        self._event = threading.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._request)
+
+    def requested(self) -> bool:
+        return self._event.is_set()
+
+    def _request(self, number, frame):
+        if self._event.is_set():
+            raise KeyboardInterrupt
+        self.signal_name = signal.Signals(number).name
+        self._event.set()
+
+
+def print_summary(result):
+    began = f" (went on from step {result.first_step})" if result.first_step else ""
+    print(f"{'steps':<24}{result.step} of {result.steps}{began}")
+    for name, value in result.losses.items():
+        print(f"{name:<24}{value:.4f}")
+    print(f"{'images/s':<24}{result.images_per_second:.2f}")
+    print(f"{'training time':<24}{result.seconds['training']:.0f} s")
+    weights = sorted(path.name for path in result.model_dir.glob("*.weights.h5"))
+    print(f"{'weights':<24}{result.model_dir}: {', '.join(weights)}")
+    print(f"{'samples':<24}{result.model_dir / 'samples'}")
+    print(f"{'watch':<24}tensorboard --logdir={result.model_dir / 'tensorboard'}")
+    print(
+        f"{'next':<24}python -m pipelines.export_generator "
+        f"--model_dir={result.model_dir} --output_dir=saved_models/"
+        f"{result.model_dir.name}"
+    )
+
+
+def run():
+    program.run(define_flags, main)
+
+
+if __name__ == "__main__":
+    run()

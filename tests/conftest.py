@@ -1,0 +1,6 @@
+"""Settings for the whole suite: quiet TensorFlow, and no accelerator."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")

@@ -1,0 +1,72 @@
+"""Exit codes and error lines, seen from outside the process."""
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+PROGRAM = textwrap.dedent(
+    """
+    '''A program for tests.'''
+    from absl import flags
+    from dermgan_tf.errors import InputError
+    from pipelines import program
+    def define_flags():
+        flags.DEFINE_integer("number", 1, "A number.", lower_bound=0)
+        flags.DEFINE_string("fail", "", "How to fail.")
+    def main(args):
+        if args.fail == "input":
+            raise InputError("photos/1.jpg: is empty")
+        if args.fail == "disk":
+            raise OSError(28, "No space left on device", "out/file")
+        if args.fail == "defect":
+            raise KeyError("a\\nb")
+        print("number", args.number, program.flag_values(args))
+    program.run(define_flags, main)
+    """
+)
+
+
+def run(*flags):
+    return subprocess.run(
+        [sys.executable, "-c", PROGRAM, *flags], capture_output=True, text=True
+    )
+
+
+def test_done():
+    done = run("--number=3")
+    assert done.returncode == 0 and done.stderr == ""
+    assert done.stdout.startswith("number 3")
+
+
+def test_flagfile(tmp_path):
+    (tmp_path / "flags").write_text("--number=7\n")
+    assert "number 7" in run(f"--flagfile={tmp_path / 'flags'}").stdout
+
+
+@pytest.mark.parametrize(
+    "fail, line",
+    [
+        ("input", "error: photos/1.jpg: is empty"),
+        ("disk", "error: out/file: No space left on device; free some space"),
+        ("defect", "error: KeyError:"),
+    ],
+)
+def test_failure_is_one_line(fail, line):
+    done = run(f"--fail={fail}")
+    assert done.returncode == 1
+    assert done.stderr.startswith(line) and done.stderr.count("\n") == 1
+    assert "Traceback" in run(f"--fail={fail}", "--debug").stderr
+
+
+@pytest.mark.parametrize("flag", ["--nonsense", "--number=x", "--number=-1", "word"])
+def test_bad_usage(flag):
+    done = run(flag)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+
+
+def test_help_is_no_failure():
+    done = run("--help")
+    assert done.returncode == 0
