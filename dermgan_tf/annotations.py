@@ -192,8 +192,8 @@ class _EarlierLines:
         split, first = self._splits.get(annotation.case_id, (annotation.split, ""))
         if annotation.split is not None and annotation.split != split:
             problems.append(
-                f"case {annotation.case_id!r} is in split {annotation.split!r} here but "
-                f"in {split!r} on {first}"
+                f"case {annotation.case_id!r} is in split {annotation.split!r} here "
+                f"but in {split!r} on {first}"
             )
         if problems:
             raise InputError("; ".join(problems))

@@ -26,6 +26,10 @@ ADJACENT_GAP = 0.5
 # still be taken: the first such one is, so that crops differ where all is skin.
 CANDIDATES = 24
 TOLERANCE = 0.03
+# Rows and columns at a photo's edges in which less than this share of the pixels is
+# brighter than this are padding: JPEG noise speckles black bars a little.
+BLACK = 16
+SPECKLE = 0.01
 # A box is dropped from a crop where less than this share of the smaller of the two, box
 # and window, is visible.
 SLIVER = 0.02
@@ -97,6 +101,34 @@ def group_rois(rois: Sequence[Roi], height: int, width: int) -> list[list[Roi]]:
     return [[rois[k] for k in sorted(ks)] for _, ks in sorted(members.items())]
 
 
+def unpadded_area(
+    photo: np.ndarray, rois: Sequence[Roi] = ()
+) -> tuple[int, int, int, int]:
+    """The part of a photo inside black bars, and in any case all ROIs.
+
+    Args:
+        photo: np.uint8 [H, W, 3].
+        rois: the photo's ROIs.
+
+    Returns:
+        (top, left, bottom, right) in pixels, bottom and right exclusive.
+    """
+    height, width = photo.shape[:2]
+    red, green, blue = cv2.split(photo)
+    bright = cv2.max(cv2.max(red, green), blue) > BLACK
+    boxes = [box_pixels(roi.box, height, width) for roi in rois]
+    for top, left, bottom, right in boxes:
+        bright[top:bottom, left:right] = True
+    rows = np.flatnonzero(bright.mean(axis=1) > SPECKLE)
+    columns = np.flatnonzero(bright.mean(axis=0) > SPECKLE)
+    if not rows.size or not columns.size:
+        return 0, 0, height, width
+    tops, lefts, bottoms, rights = zip(
+        (rows[0], columns[0], rows[-1] + 1, columns[-1] + 1), *boxes, strict=False
+    )
+    return int(min(tops)), int(min(lefts)), int(max(bottoms)), int(max(rights))
+
+
 def choose_window(
     group: Sequence[Roi],
     likely_skin: np.ndarray,
@@ -104,12 +136,16 @@ def choose_window(
     width: int,
     rng: np.random.Generator,
     min_side: int = 1,
+    area: tuple[int, int, int, int] | None = None,
 ) -> Window:
-    """Chooses a random window that contains a group of ROIs and shows much skin.
+    """Chooses a random window that contains ROIs and shows much skin.
 
-    The window always lies within the photo. A group longer than the photo's shorter
-    side cannot be contained: the window is then the largest square, at a random place
-    along the group.
+    It contains the whole group, or only one ROI of it: drawn anew for each candidate,
+    so that a group with background between its ROIs is rarely taken whole.
+
+    The window always lies within the photo. ROIs longer than the shorter side of
+    `area` cannot be contained: the window is then the largest square, at a random place
+    along them.
 
     Args:
         group: at least one ROI.
@@ -117,23 +153,32 @@ def choose_window(
             resolution.
         height, width: ints. The photo's size in pixels.
         rng: where randomness comes from.
-        min_side: int. The smallest side wanted, in pixels; a smaller photo wins.
+        min_side: int. The smallest side wanted, in pixels; a smaller area wins.
+        area: (top, left, bottom, right) in pixels; where the window must lie. Contains
+            the group. Default: the photo.
 
     Returns:
         The window.
     """
     boxes = np.array([box_pixels(roi.box, height, width) for roi in group])
-    low, high = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
-    longer, shorter_side = int((high - low).max()), min(height, width)
+    whole = np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
+    top, left, bottom, right = area or (0, 0, height, width)
     integral = cv2.integral(np.asarray(likely_skin, np.float32), sdepth=cv2.CV_64F)
 
     candidates, scores = [], []
     for _ in range(CANDIDATES):
+        part = whole if rng.random() < 0.5 else boxes[rng.integers(len(boxes))]
+        ymin, xmin, ymax, xmax = (int(edge) for edge in part)
+        longer = max(ymax - ymin, xmax - xmin)
         side = round(longer / rng.uniform(*PROMINENCE))
-        side = min(max(side, longer, min_side), shorter_side)
-        top = _draw_start(low[0], high[0], side, height, rng)
-        left = _draw_start(low[1], high[1], side, width, rng)
-        candidates.append(Window(top, left, side))
+        side = min(max(side, min_side), bottom - top, right - left)
+        candidates.append(
+            Window(
+                _draw_start(ymin, ymax, side, top, bottom, rng),
+                _draw_start(xmin, xmax, side, left, right, rng),
+                side,
+            )
+        )
         scores.append(_mean_in_window(integral, candidates[-1], height, width))
     enough = max(scores) - TOLERANCE
     return next(w for w, s in zip(candidates, scores, strict=True) if s >= enough)
@@ -207,13 +252,13 @@ def cut(photo: np.ndarray, window: Window, size: int) -> np.ndarray:
 
 
 def _draw_start(
-    low: int, high: int, side: int, length: int, rng: np.random.Generator
+    low: int, high: int, side: int, start: int, end: int, rng: np.random.Generator
 ) -> int:
-    """The first row (or column) of a window that covers low…high, where it can."""
-    margin = min(round(MARGIN * side), max(side - int(high - low), 0) // 2)
-    low, high = max(int(low) - margin, 0), min(int(high) + margin, length)
+    """The first row (or column) of a window within start…end over low…high."""
+    margin = min(round(MARGIN * side), max(side - (high - low), 0) // 2)
+    low, high = max(low - margin, start), min(high + margin, end)
     first, last = sorted((high - side, low))
-    first, last = max(first, 0), min(last, length - side)
+    first, last = max(first, start), min(last, end - side)
     return int(rng.integers(first, last + 1))
 
 

@@ -8,27 +8,22 @@ filter, as clean-fid does (Parmar et al. 2022): other resizing changes distances
 than models differ.
 """
 
-import contextlib
 import hashlib
 import itertools
 import os
 import pathlib
-import sys
-import warnings
 from collections.abc import Iterable
 
 import keras
 import numpy as np
 from PIL import Image
 
+from dermgan_tf.backbones import build_backbone, first_line, weights_name
 from dermgan_tf.errors import InputError
 
-# Name -> the network, and the side of the square it reads, in pixels. 299 is
-# Inception's own; MobileNetV2 reads 160, for a third of the work of its largest size.
-_NETWORKS = {
-    "inception_v3": (keras.applications.InceptionV3, 299),
-    "mobilenet_v2": (keras.applications.MobileNetV2, 160),
-}
+# The side, in pixels, of the square that each network reads. 299 is Inception's own;
+# MobileNetV2 reads 160, for half of the work of its largest size, 224.
+_IMAGE_SIZES = {"inception_v3": 299, "mobilenet_v2": 160}
 
 
 class Embedding:
@@ -102,13 +97,20 @@ def build_embedding(name: str, weights: str | os.PathLike | None = None) -> Embe
         InputError: for an unknown name, or weights that are missing, cannot be
             downloaded or do not fit. There is no falling back to other weights.
     """
-    if name in _NETWORKS:
-        return _application(name, weights)
+    if name in _IMAGE_SIZES:
+        backbone = build_backbone(
+            name,
+            _IMAGE_SIZES[name],
+            weights="imagenet" if weights is None else weights,
+            flag="--embedding_weights",
+        )
+        suffix = "imagenet" if weights is None else weights_name(name, weights)
+        return Embedding(backbone, f"{name}:{suffix}")
     path = pathlib.Path(name)
     if path.suffix != ".keras":
         raise InputError(
-            f"unknown embedding {name!r}; known: {', '.join(_NETWORKS)}, or the path of "
-            "a .keras model"
+            f"unknown embedding {name!r}; known: {', '.join(_IMAGE_SIZES)}, or the "
+            "path of a .keras model"
         )
     if weights is not None:
         raise InputError(
@@ -120,7 +122,7 @@ def build_embedding(name: str, weights: str | os.PathLike | None = None) -> Embe
         model = keras.saving.load_model(path, compile=False)
     except Exception as error:  # Keras raises many kinds for a file that is no model
         raise InputError(
-            f"--embedding={name} cannot be loaded as a Keras model: {_first_line(error)}"
+            f"--embedding={name} is not a Keras model that loads: {first_line(error)}"
         ) from error
     return Embedding(model, path.stem)
 
@@ -154,71 +156,6 @@ def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         for channel in np.moveaxis(image.astype(np.float32), -1, 0)
     ]
     return np.stack([np.asarray(c) for c in channels], axis=-1).clip(0, 255)
-
-
-def _application(name: str, weights: str | os.PathLike | None) -> Embedding:
-    network, side = _NETWORKS[name]
-    arguments = {"include_top": False, "input_shape": (side, side, 3), "pooling": "avg"}
-    if weights is None:
-        try:
-            # Keras prints its download bar; progress belongs on stderr.
-            with contextlib.redirect_stdout(sys.stderr):
-                backbone = network(weights="imagenet", **arguments)
-        except Exception as error:  # Keras wraps a failed download in a bare Exception
-            raise InputError(
-                f"--embedding={name}: its ImageNet weights are not on this machine and "
-                f"cannot be downloaded ({_first_line(error)}); put that file into "
-                "~/.keras/models, or name a weights file with --embedding_weights"
-            ) from error
-        weights_name = "imagenet"
-    else:
-        backbone = network(weights=None, **arguments)
-        load_backbone_weights(
-            backbone, weights, flag="--embedding_weights", network=name
-        )
-        weights_name = _weights_name(name, weights)
-    # Both networks were trained on [-1, 1].
-    inputs = keras.Input((side, side, 3))
-    scaled = keras.layers.Rescaling(1 / 127.5, offset=-1.0)(inputs)
-    return Embedding(keras.Model(inputs, backbone(scaled)), f"{name}:{weights_name}")
-
-
-def load_backbone_weights(
-    model: keras.Model, path: str | os.PathLike, flag: str, network: str
-) -> None:
-    """Loads a weights file; InputError names the flag it came from when it does not fit.
-
-    Args:
-        model: the network to fill.
-        path: a `.weights.h5` file, or an `.h5` one of older Keras.
-        flag: str. The flag that named the file.
-        network: str. What the weights should be of.
-    """
-    path = pathlib.Path(path)
-    if not path.is_file():
-        raise InputError(
-            f"{flag}={path}: there is no such file; want the weights of {network} "
-            "without its top, as model.save_weights writes them"
-        )
-    # Keras passes over what a file lacks with no more than a warning; NaN stays behind.
-    for weight in model.weights:
-        weight.assign(np.full(weight.shape, np.nan, np.float32))
-    misfit = f"{flag}={path} does not hold the weights of {network} without its top"
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            model.load_weights(path)
-    except Exception as error:  # h5py and Keras raise many kinds for a foreign file
-        raise InputError(f"{misfit}: {_first_line(error)}") from error
-    for weight in model.weights:
-        if np.isnan(keras.ops.convert_to_numpy(weight)).any():
-            raise InputError(f"{misfit}: {weight.path} is missing or NaN")
-
-
-def _weights_name(network: str, path: str | os.PathLike) -> str:
-    """`…/mobilenet_v2_natural_images.weights.h5` -> `natural_images`."""
-    stem = pathlib.Path(path).stem.removesuffix(".weights")
-    return stem.removeprefix(f"{network}_")
 
 
 def _input_size(model: keras.Model, name: str) -> tuple[int, int]:
@@ -259,8 +196,3 @@ def _fingerprint(model: keras.Model) -> str:
         digest.update(f"{value.shape} {value.dtype};".encode())
         digest.update(value.tobytes())
     return digest.hexdigest()
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

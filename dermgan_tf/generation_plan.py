@@ -57,7 +57,12 @@ class ImageSpec:
     seed: int
 
     def semantic_map(self, size: int, vocabulary: Vocabulary) -> np.ndarray:
-        """The map to paint from: np.uint8 [size, size, 3]."""
+        """The map to paint from: np.uint8 [size, size, 3].
+
+        Raises:
+            InputError: if the condition is not in `vocabulary`, boxes or not.
+        """
+        vocabulary.index(self.condition)
         rois = [Roi(box, self.condition) for box in self.boxes]
         return encode_semantic_map(size, self.fitzpatrick, rois, vocabulary)
 

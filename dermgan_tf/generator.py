@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from dermgan_tf.resize_conv2d import ResizeConv2D
-from dermgan_tf.seeded_dropout import SeededDropout
+from dermgan_tf.seeded_random import SeededDropout, SeededNoise
 
 IMAGE_SIZES = (64, 128, 256, 512)
 MAX_WIDENING = 8  # filters grow to at most 8 · base
@@ -26,8 +26,9 @@ class Generator(keras.Model):
 
     log2(S) encoder blocks halve the image down to one pixel, as many decoder blocks
     double it again with skips between. The image is drawn, not computed, from the map:
-    dropout in the innermost decoder blocks stays on at inference and is driven by one
-    seed an image, so an image depends on its own map and seed alone.
+    dropout in the innermost decoder blocks, and noise in the outer ones, stay on at
+    inference and are driven by one seed an image, so an image depends on its own map
+    and seed alone.
 
     Args:
         image_size: int. Side S of maps and images in pixels: 64, 128, 256 or 512.
@@ -89,10 +90,7 @@ class Generator(keras.Model):
             x = apply_decoder_block(
                 x, filters[blocks - 2 - i], self.upsampling, f"decoder_{i}"
             )
-            if i < DROPOUT_BLOCKS:
-                x = SeededDropout(DROPOUT_RATE, salt=i, name=f"decoder_{i}_dropout")(
-                    x, seed
-                )
+            x = random_layer(i)(x, seed)
             x = keras.layers.ReLU(name=f"decoder_{i}_relu")(x)
             x = keras.layers.Concatenate(name=f"decoder_{i}_skip")([x, skip])
         x = upsampling_layer(3, self.upsampling, True, "image_upsampling")(x)
@@ -149,6 +147,17 @@ def apply_decoder_block(x, filters: int, upsampling: str, name: str):
     """Doubles the image and normalises it."""
     x = upsampling_layer(filters, upsampling, False, f"{name}_upsampling")(x)
     return norm_layer(filters, f"{name}_norm")(x)
+
+
+def random_layer(block: int):
+    """Dropout in the three innermost decoder blocks, as in pix2pix; noise beyond them.
+
+    Dropout works at 2 × 2 to 8 × 8 pixels. On maps that are flat over large parts, it
+    alone leaves blocks of that grid in the image.
+    """
+    if block < DROPOUT_BLOCKS:
+        return SeededDropout(DROPOUT_RATE, salt=block, name=f"decoder_{block}_dropout")
+    return SeededNoise(salt=block, name=f"decoder_{block}_noise")
 
 
 def upsampling_layer(filters: int, upsampling: str, use_bias: bool, name: str):

@@ -1,4 +1,4 @@
-"""Reads photographs of any make as upright RGB pixels; writes images without metadata."""
+"""Reads photos of any make as upright RGB pixels; writes images without metadata."""
 
 import io
 import os
@@ -14,9 +14,18 @@ MIN_SIDE = 16  # pixels; below this nothing can be seen of a skin condition
 MAX_PIXELS = 100_000_000  # 300 MB of RGB: far above any camera, below a bomb
 
 # How names of photos end, in lower case. HEIC cannot be read, and says so when tried.
-PHOTO_SUFFIXES = frozenset(
-    ".jpg .jpeg .png .webp .tif .tiff .bmp .gif .ppm .pgm .jp2 .heic".split()
+PHOTO_SUFFIXES = (
+    ".jpg",
+    ".jpeg",
+    ".png",
+    ".webp",
+    ".tif",
+    ".tiff",
+    ".bmp",
+    ".gif",
+    ".jp2",
 )
+PHOTO_SUFFIXES += (".pgm", ".ppm", ".heic")
 
 # Only formats that photographs come in. Pillow opens others by running helpers
 # (EPS starts Ghostscript), which no photo should be able to ask for.
@@ -132,7 +141,8 @@ def read_png_text(source: str | os.PathLike | bytes) -> dict[str, str]:
         except MemoryError:
             raise
         except Exception as error:
-            raise InputError(f"{shown}: is a damaged PNG: {error}") from error
+            text = " ".join(str(error).split())
+            raise InputError(f"{shown}: is a damaged PNG: {text}") from error
 
 
 def is_synthetic(path: str | os.PathLike) -> bool:

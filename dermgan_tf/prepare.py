@@ -17,6 +17,7 @@ import math
 import multiprocessing
 import os
 import pathlib
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -48,7 +49,7 @@ from dermgan_tf.vocabulary import Vocabulary
 # A crop is enlarged at most this much, unless the photo itself is smaller.
 MAX_ENLARGEMENT = 2.0
 # Skin is looked for at this resolution (longer side, pixels): enough to place a window.
-SKIN_RESOLUTION = 384
+SKIN_RESOLUTION = 192
 SHARD_BYTES = 128 << 20
 SHEET_ROWS, SHEET_PAIRS_PER_ROW = 6, 4
 
@@ -317,8 +318,7 @@ def _ordered_map(
         workers,
         # Forking a process that runs TensorFlow's threads can deadlock.
         mp_context=multiprocessing.get_context("spawn"),
-        initializer=cv2.setNumThreads,
-        initargs=(1,),
+        initializer=_start_worker,
     )
     waiting: collections.deque = collections.deque()
     try:
@@ -335,6 +335,18 @@ def _ordered_map(
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _start_worker() -> None:
+    cv2.setNumThreads(1)  # the processes are the parallelism
+    parent = multiprocessing.parent_process()
+
+    def leave_with_parent():
+        parent.join()
+        os._exit(1)
+
+    # When the parent is killed, its workers would wait for work forever.
+    threading.Thread(target=leave_with_parent, daemon=True).start()
 
 
 def _pairs_of_photo(
@@ -379,6 +391,7 @@ def _cut_pairs(
     shares = {name: ([], []) for name in masks}
     groups = crops.group_rois(loaded.rois, height, width)
     number = int(outcome.image_id, 16)
+    area = crops.unpadded_area(loaded.photo, loaded.rois)
     first = np.random.default_rng([seed, number]).integers(len(groups))
     for i in range(crops_per_photo):
         rng = np.random.default_rng([seed, number, i])
@@ -389,6 +402,7 @@ def _cut_pairs(
             width,
             rng,
             min_side=math.ceil(image_size / MAX_ENLARGEMENT),
+            area=area,
         )
         rois = crops.rois_in_window(loaded.rois, window, height, width)
         largest = max(
@@ -400,8 +414,8 @@ def _cut_pairs(
         crop = crops.cut(loaded.photo, window, image_size)
         outcome.pairs.append(
             {
-                "image": photo_io.encode_png(crop),
-                "semantic_map": photo_io.encode_png(semantic_map),
+                "image": _encode_png(crop),
+                "semantic_map": _encode_png(semantic_map),
                 "image_id": outcome.image_id,
                 "case_id": source.case_id,
                 "condition": largest.condition,
@@ -597,6 +611,11 @@ def _sha256_of_file(path: pathlib.Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _encode_png(image: np.ndarray) -> bytes:
+    """PNG by OpenCV: ten times as fast as Pillow for a seventh more bytes."""
+    return cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
 
 
 def _decode_png(data: bytes) -> np.ndarray:

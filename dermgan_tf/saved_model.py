@@ -18,6 +18,7 @@ import hashlib
 import json
 import os
 import pathlib
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,7 +30,12 @@ import dermgan_tf
 from dermgan_tf.errors import InputError
 from dermgan_tf.graph_png import encode_png_with_text
 from dermgan_tf.output_folder import output_folder
-from dermgan_tf.semantic_map import MAX_SKIN_TYPE, condition_code, skin_type_code
+from dermgan_tf.semantic_map import (
+    BOX_DECIMALS,
+    MAX_SKIN_TYPE,
+    condition_code,
+    skin_type_code,
+)
 from dermgan_tf.vocabulary import Vocabulary
 
 METADATA_FILE = "assets.extra/dermgan.json"
@@ -133,7 +139,10 @@ def load_trained_generator(
             "run train_gan on it"
         )
     try:
-        generator.load_weights(weights)
+        with warnings.catch_warnings():
+            # Keras warns of every layer first, then raises.
+            warnings.simplefilter("ignore")
+            generator.load_weights(weights)
     except (ValueError, OSError, KeyError) as error:
         # Keras explains over many lines; the first says what is wrong.
         cause = (
@@ -396,11 +405,12 @@ def _is_box(boxes):
 
 def _box_pixels(boxes, size):
     """`semantic_map.box_pixels` for [N, B, 4] boxes -> int32, the same numbers."""
-    # There the sides are rounded to 6 decimals, which can change floor and ceil only
-    # within 5e-7 of a whole number. float64, as there.
+    # There the sides are rounded to some decimals, which changes floor and ceil only
+    # next to whole numbers. float64, as there.
     sides = tf.cast(boxes, tf.float64) * size
     whole = tf.round(sides)
-    sides = tf.where(tf.abs(sides - whole) <= 5e-7, whole, sides)
+    next_to = tf.abs(sides - whole) < 0.5 * 10.0**-BOX_DECIMALS
+    sides = tf.where(next_to, whole, sides)
     low, high = tf.split(sides, 2, axis=-1)
     low = tf.minimum(tf.cast(tf.floor(low), tf.int32), size - 1)
     high = tf.cast(tf.math.ceil(high), tf.int32)

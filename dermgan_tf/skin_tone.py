@@ -211,20 +211,22 @@ def _small_skin_mask(small: np.ndarray, rois: Sequence[Roi]) -> np.ndarray:
     features = _chromaticity(small)
     sample = around & ~inside & lit if rois else lit
     weights = np.square(likelihood[sample])
-    # Where little around the ROIs looks like skin, their surroundings are believed to be
-    # skin all the same: very pale, or in green or blue light.
-    trusted = bool(rois) and weights.size > 0 and weights.mean() < 0.1
-    if trusted:
+    # Where little around the ROIs looks like skin, their surroundings are believed to
+    # be skin all the same: very pale, or in green or blue light.
+    believed = bool(rois) and weights.size > 0 and weights.mean() < 0.1
+    if believed:
         weights = weights + 0.05
     if weights.sum() > 1:  # else the boxes fill the photo, or nothing is like skin
         distance = _distance_from_main_colour(features, features[sample], weights)
     else:
         distance = np.full(shape, np.inf)
     # Squared Mahalanobis distance, 3 degrees of freedom: 93 % of a Gaussian lies within
-    # 7, 99.99 % within 22.
-    least_likely = 0.0 if trusted else 0.02
-    sure = (distance < 7) & (likelihood >= 3 * least_likely) & lit
-    hopeless = (distance > 22) | (likelihood < least_likely) | ~lit
+    # 7, 99.99 % within 22. Likelihood is judged against that of the main colour.
+    main = distance < 3
+    typical = np.median(likelihood[main]) if main.any() and not believed else 0.0
+    near, likely = distance < 7, likelihood >= 0.25 * typical
+    sure = near & likely & lit
+    hopeless = (distance > 22) | (likelihood < 0.1 * typical) | ~(near | likely) | ~lit
     square = np.ones((3, 3), np.uint8)
     sure = cv2.morphologyEx(sure.astype(np.uint8), cv2.MORPH_OPEN, square)
     sure = _connected_skin(sure, around if rois else None)

@@ -2,9 +2,12 @@
 
 import contextlib
 import dataclasses
+import hashlib
 import json
+import math
 import os
 import pathlib
+import re
 import shutil
 import tempfile
 import time
@@ -31,7 +34,7 @@ from dermgan_tf.training_callbacks import (
     TrainingDiverged,
     UnsyncedCallbackList,
     choose_sample_pairs,
-    purge_summaries,
+    cut_summaries,
     read_history,
 )
 from dermgan_tf.vocabulary import Vocabulary
@@ -60,7 +63,7 @@ class TrainingResult:
         steps: int. The step that was asked for; more than `step` after a stop.
         losses: dict. The losses as logged last: means over the last logging interval.
         images_per_second: float. Training images over time, from the second step of
-            this call to its last, checkpoints and samples included; NaN for fewer steps.
+            this call to its last, checkpoints and samples included; NaN for fewer.
         seconds: dict. How long reading, compiling and training took, by name.
         data_fingerprint: str. Of the pairs.
     """
@@ -124,7 +127,7 @@ def train_gan(
         generator_learning_rate, discriminator_learning_rate: float, > 0, of Adam. May
             change from one call to the next.
         adam_beta_1: float, 0…1. Adam's decay of the first moment; 0.5 in pix2pix.
-        ema_decay: float, 0…1, per step. Of the generator's averaged weights; 0 for none.
+        ema_decay: float, 0…1, per step. Of the generator's averaged weights; 0: none.
         seed: int. Decides initial weights, data order, augmentation and dropout.
         deterministic: bool. Whether only operations with reproducible results are used
             (slower on GPUs), so that a run killed and continued ends with the very
@@ -220,78 +223,37 @@ def train_gan(
         settings["trained_steps"] = first_step
         _write_json(own_folder / MODEL_FILE, settings)
 
-        dataset = load_pairs(
-            data_dir, "train", batch_size, seed=seed, start_step=first_step
-        )
-        summaries = own_folder / "tensorboard"
-        if summaries.exists():
-            purge_summaries(summaries, first_step)
-        writer = tf.summary.create_file_writer(str(summaries))
-        checkpoints = Checkpoints(own_folder / CHECKPOINTS, keep_checkpoints, **state)
-        span = (first_step, steps)
-        log = LossLog(
-            *span,
-            log_every,
-            path=own_folder / HISTORY_FILE,
-            writer=writer,
-            batch_size=batch_size,
-        )
-        saver = CheckpointSaver(
-            *span,
-            checkpoint_every,
-            checkpoints=checkpoints,
-            step_variable=step_variable,
-            loss_log=log,
-            stop_requested=stop_requested,
-        )
-        bar = ProgressBar(*span, progress=progress, loss_log=log)
-        callbacks = [log, saver, bar]
-        if sample_every:
-            samples = SampleSheets(
-                *span,
-                sample_every,
-                gan=gan,
-                pairs=choose_sample_pairs(read_pairs(data_dir, _sample_split(info))),
-                folder=own_folder / "samples",
-                writer=writer,
-                provenance={"data_fingerprint": info.fingerprint},
-            )
-            callbacks.insert(1, samples)
         seconds = {"preparing": time.monotonic() - started}
-        try:
-            if first_step < steps:
-                gan.fit(
-                    dataset,
-                    steps_per_epoch=steps - first_step,
-                    shuffle=False,  # load_pairs did
-                    verbose=0,
-                    callbacks=UnsyncedCallbackList(
-                        callbacks, add_history=True, model=gan
-                    ),
-                )
-        except TrainingDiverged as error:
-            raise TrainingDiverged(
-                f"{error}; {_describe_last(checkpoints)}; lower the learning rates (they "
-                f"may change) and start again"
-            ) from error
-        except tf.errors.DataLossError as error:
-            raise InputError(
-                f"{os.fspath(data_dir)} holds a damaged record: {error.message}"
-            ) from error
-        finally:
-            bar.close()
-            writer.close()
-        seconds["training"] = time.monotonic() - started - seconds["preparing"]
+        step, speed = first_step, math.nan
+        if first_step < steps:
+            step, speed = _run_steps(
+                gan,
+                data_dir,
+                own_folder,
+                span=(first_step, steps),
+                batch_size=batch_size,
+                seed=seed,
+                checkpoints=Checkpoints(
+                    own_folder / CHECKPOINTS, keep_checkpoints, **state
+                ),
+                step_variable=step_variable,
+                checkpoint_every=checkpoint_every,
+                sample_every=sample_every,
+                log_every=log_every,
+                stop_requested=stop_requested,
+                progress=progress,
+            )
         save_final_weights(gan, own_folder)
-        settings["trained_steps"] = saver.step
+        settings["trained_steps"] = step
         _write_json(own_folder / MODEL_FILE, settings)
+        seconds["training"] = time.monotonic() - started - seconds["preparing"]
         return TrainingResult(
             model_dir=pathlib.Path(model_dir),
-            step=saver.step,
+            step=step,
             first_step=first_step,
             steps=steps,
             losses=_last_losses(own_folder / HISTORY_FILE),
-            images_per_second=log.mean_speed(),
+            images_per_second=speed,
             seconds=seconds,
             data_fingerprint=info.fingerprint,
         )
@@ -341,6 +303,89 @@ def _build(settings, loss_weights, jit_compile, steps_per_execution) -> DermGAN:
     except ValueError as error:  # the networks say what is wrong with an argument
         raise InputError(str(error)) from error
     return gan
+
+
+def _run_steps(
+    gan: DermGAN,
+    data_dir: str | os.PathLike,
+    folder: pathlib.Path,
+    *,
+    span: tuple[int, int],
+    batch_size: int,
+    seed: int,
+    checkpoints: Checkpoints,
+    step_variable: tf.Variable,
+    checkpoint_every: int,
+    sample_every: int,
+    log_every: int,
+    stop_requested: Callable[[], bool],
+    progress: Callable,
+) -> tuple[int, float]:
+    """Trains from the first to the last step of `span`.
+
+    Returns:
+        The step reached, and the images per second.
+    """
+    first_step, last_step = span
+    info = read_pairs_info(data_dir)
+    dataset = load_pairs(
+        data_dir, "train", batch_size, seed=seed, start_step=first_step
+    )
+    summaries = folder / "tensorboard"
+    cut_summaries(summaries, first_step)
+    writer = tf.summary.create_file_writer(str(summaries))
+    log = LossLog(
+        *span,
+        log_every,
+        path=folder / HISTORY_FILE,
+        writer=writer,
+        batch_size=batch_size,
+    )
+    callbacks = [log]
+    if sample_every:
+        samples = SampleSheets(
+            *span,
+            sample_every,
+            gan=gan,
+            pairs=choose_sample_pairs(read_pairs(data_dir, _sample_split(info))),
+            folder=folder / "samples",
+            writer=writer,
+            provenance={"data_fingerprint": info.fingerprint},
+        )
+        callbacks.append(samples)
+    saver = CheckpointSaver(
+        *span,
+        checkpoint_every,
+        checkpoints=checkpoints,
+        step_variable=step_variable,
+        loss_log=log,
+        stop_requested=stop_requested,
+    )
+    bar = ProgressBar(*span, progress=progress, loss_log=log)
+    callbacks += [saver, bar]
+    try:
+        gan.fit(
+            dataset,
+            steps_per_epoch=last_step - first_step,
+            shuffle=False,  # load_pairs did
+            verbose=0,
+            callbacks=UnsyncedCallbackList(callbacks, add_history=True, model=gan),
+        )
+    except TrainingDiverged as error:
+        raise TrainingDiverged(
+            f"{error}; {_describe_last(checkpoints)}; lower the learning rates (they "
+            f"may change) and start again"
+        ) from error
+    except tf.errors.DataLossError as error:
+        where = re.search(r"corrupted record at \d+", error.message)
+        raise InputError(
+            f"{_damaged_shards(data_dir, info)}: "
+            f"{where.group() if where else 'damaged'}; prepare or copy the pairs again"
+        ) from error
+    finally:
+        bar.close()
+        writer.close()
+    return saver.step, log.mean_speed()
 
 
 def _training_state(gan: DermGAN, step_variable: tf.Variable) -> dict[str, Any]:
@@ -431,13 +476,13 @@ def _check_span(first_step, steps, steps_per_execution, earlier, folder) -> None
     trained = earlier.get("trained_steps", 0)
     if trained and not first_step:
         raise InputError(
-            f"{folder} was trained for {trained} steps, but its {CHECKPOINTS} are gone; "
-            f"choose another folder, or overwrite it to start anew"
+            f"{folder} was trained for {trained} steps, but its {CHECKPOINTS} are "
+            f"gone; choose another folder, or overwrite it to start anew"
         )
     if first_step > steps:
         raise InputError(
-            f"{folder} is trained for {first_step} steps already, more than the {steps} "
-            f"asked for"
+            f"{folder} is trained for {first_step} steps already, more than the "
+            f"{steps} asked for"
         )
     if (steps - first_step) % steps_per_execution:
         raise InputError(
@@ -451,6 +496,19 @@ def _sample_split(info: PairsInfo) -> str:
     return next(
         name for name in ("validation", "test", "train") if info.counts.get(name)
     )
+
+
+def _damaged_shards(data_dir: str | os.PathLike, info: PairsInfo) -> str:
+    """The training shards whose content is not what was written."""
+    damaged = []
+    for shard in info.shards["train"]:
+        with tf.io.gfile.GFile(os.path.join(data_dir, shard["file"]), "rb") as file:
+            digest = hashlib.sha256()
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+        if digest.hexdigest() != shard["sha256"]:
+            damaged.append(shard["file"])
+    return f"{os.fspath(data_dir)}: {', '.join(damaged) or 'a training shard'}"
 
 
 def _describe_last(checkpoints: Checkpoints) -> str:

@@ -315,23 +315,28 @@ def cut_history(path: pathlib.Path, step: int) -> None:
     atomic_write(path, b"".join(kept))
 
 
-def purge_summaries(folder: pathlib.Path, step: int) -> None:
-    """Has TensorBoard drop what a killed run logged beyond `step`.
+def cut_summaries(folder: pathlib.Path, step: int) -> None:
+    """Removes what a killed run logged to TensorBoard beyond `step`.
 
-    A session-start event does that; TensorFlow 2's writer does not offer it. It lies in
-    a file that sorts behind the old ones and before the one of the run to come ("-"
-    comes before any host name).
+    TensorBoard's own way, a session-start event, is followed by only some of its
+    readers; what is not there, none can show.
     """
-    event = tf.compat.v1.Event(
-        wall_time=time.time(),
-        step=step + 1,
-        session_log=tf.compat.v1.SessionLog(status=tf.compat.v1.SessionLog.START),
-    )
-    version = tf.compat.v1.Event(wall_time=time.time(), file_version="brain.Event:2")
-    name = f"events.out.tfevents.{int(time.time())}.-restart-at-step-{step}"
-    with tf.io.TFRecordWriter(str(folder / name)) as writer:
-        writer.write(version.SerializeToString())
-        writer.write(event.SerializeToString())
+    for path in folder.glob("*tfevents*"):
+        aside = folder / ".cut.partial"
+        cut = False
+        with tf.io.TFRecordWriter(str(aside)) as writer:
+            try:
+                for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+                    if tf.compat.v1.Event.FromString(record).step <= step:
+                        writer.write(record)
+                    else:
+                        cut = True
+            except tf.errors.DataLossError:  # half-written at the end
+                cut = True
+        if cut:
+            os.replace(aside, path)
+        else:
+            aside.unlink()
 
 
 def choose_sample_pairs(

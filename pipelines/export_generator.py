@@ -1,4 +1,4 @@
-"""Exports a trained generator as a SavedModel that plain TensorFlow loads and serves."""
+"""Exports a trained generator as a SavedModel that plain TensorFlow can serve."""
 
 import os
 import pathlib
@@ -16,7 +16,7 @@ def define_flags():
     flags.DEFINE_string(
         "output_dir",
         None,
-        "SavedModel folder to make. Default: saved_models/ and the name of --model_dir.",
+        "SavedModel folder to make. Default: saved_models/<name of --model_dir>.",
     )
     flags.DEFINE_bool(
         "use_ema",

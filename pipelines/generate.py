@@ -26,8 +26,8 @@ def define_flags():
     flags.DEFINE_integer(
         "fitzpatrick",
         None,
-        "Fitzpatrick skin type, 1 to 6; 0 = unknown. Default: 1 to 6 in turn, in a sweep "
-        "3.",
+        "Fitzpatrick skin type, 1 to 6; 0 = unknown. Default: 1 to 6 in turn; in a "
+        "sweep 3.",
         lower_bound=0,
         upper_bound=6,
     )
@@ -54,8 +54,8 @@ def define_flags():
     flags.DEFINE_string(
         "plan",
         None,
-        'JSON file with a list of {"condition", "fitzpatrick", "boxes", "count", "seed"}; '
-        "what an entry leaves out varies.",
+        "JSON file: a list of objects with the keys condition, fitzpatrick, boxes, "
+        "count and seed; what one leaves out varies.",
     )
     flags.DEFINE_enum(
         "sweep",

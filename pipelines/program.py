@@ -3,12 +3,14 @@
 Exit codes: 0 done, 1 failed (one line `error: …` on stderr), 2 bad usage.
 """
 
+import contextlib
 import errno
 import os
 import signal
 import sys
+import tempfile
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 # Chatter of the native libraries would drown the progress bar; errors stay.
@@ -59,6 +61,18 @@ def run(define_flags: Callable[[], None], main: Callable[[Any], None]) -> None:
     app.run(guarded, flags_parser=_parse)
 
 
+def load_tensorflow() -> None:
+    """Imports TensorFlow without its chatter, which no setting turns off.
+
+    Call it before anything that imports TensorFlow. Should the import fail, or with
+    --debug, all that was said is shown.
+    """
+    with _native_stderr_aside(shown=flags.FLAGS.debug):
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()  # looks for GPUs, and tells of it
+
+
 def progress(iterable: Iterable, total: int | None = None, desc: str = "") -> Iterable:
     """A progress bar on stderr with the time left; see `dermgan_tf.progress`."""
     from tqdm import tqdm
@@ -76,6 +90,27 @@ def flag_values(values: Any) -> dict[str, Any]:
         for flag in defined
         if flag.name != "debug"
     }
+
+
+@contextlib.contextmanager
+def _native_stderr_aside(shown: bool) -> Iterator[None]:
+    """Holds back what native code writes to file descriptor 2."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as aside:
+        os.dup2(aside.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            shown = True
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
+            if shown:
+                aside.seek(0)
+                sys.stderr.write(aside.read().decode(errors="replace"))
 
 
 def _parse(argv: list[str]) -> list[str]:

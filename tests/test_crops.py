@@ -59,21 +59,31 @@ def test_a_chain_of_near_rois_is_cut_where_it_outgrows_a_window():
 
 @settings(deadline=None)
 @given(photo_and_rois(), st.integers(0, 2**32), st.integers(1, 128))
-def test_windows_lie_within_the_photo_and_contain_their_group(case, seed, min_side):
+def test_windows_lie_within_the_area_and_contain_rois(case, seed, min_side):
     height, width, rois = case
+    low, high = bounds(rois, height, width)
+    area = (low[0] // 2, low[1] // 3, high[0], (high[1] + width) // 2)
+    shorter = min(area[2] - area[0], area[3] - area[1])
     skin = np.random.default_rng(seed).random((height // 2 + 1, width // 2 + 1)) > 0.5
     for group in crops.group_rois(rois, height, width):
         rng = np.random.default_rng(seed)
-        window = crops.choose_window(group, skin, height, width, rng, min_side)
-        assert 0 <= window.top <= window.top + window.side <= height
-        assert 0 <= window.left <= window.left + window.side <= width
-        low, high = bounds(group, height, width)
-        assert window.side >= min(min_side, height, width)
-        if (high - low).max() <= min(height, width):
-            assert window.top <= low[0] and high[0] <= window.top + window.side
-            assert window.left <= low[1] and high[1] <= window.left + window.side
-        else:  # the largest square, and it shows nothing but the group lengthwise
-            assert window.side == min(height, width)
+        window = crops.choose_window(group, skin, height, width, rng, min_side, area)
+        assert area[0] <= window.top <= window.top + window.side <= area[2]
+        assert area[1] <= window.left <= window.left + window.side <= area[3]
+        assert min(min_side, shorter) <= window.side <= shorter
+        whole = []
+        for roi in group:
+            top, left, bottom, right = box_pixels(roi.box, height, width)
+            if max(bottom - top, right - left) > shorter:
+                whole.append(window.side == shorter)  # as much as there can be
+            else:
+                whole.append(
+                    window.top <= top
+                    and window.left <= left
+                    and bottom <= window.top + window.side
+                    and right <= window.left + window.side
+                )
+        assert any(whole)
         # A group is never lost from its own crop.
         assert crops.rois_in_window(group, window, height, width)
 
@@ -112,6 +122,29 @@ def test_windows_turn_away_from_the_background():
         anywhere.append(crops.share_in_window(skin, other, 200, 200))
     assert min(shares) > 0.8
     assert np.mean(anywhere) < 0.6
+
+
+def test_a_group_is_taken_whole_or_one_by_one():
+    skin = np.ones((300, 300), bool)
+    group = [Roi((0.4, 0.40, 0.45, 0.45), "a"), Roi((0.4, 0.47, 0.5, 0.53), "b")]
+    assert crops.group_rois(group, 300, 300) == [group]
+    seen = set()
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        window = crops.choose_window(group, skin, 300, 300, rng)
+        visible = crops.rois_in_window(group, window, 300, 300)
+        seen.add(tuple(roi.condition for roi in visible))
+    assert seen >= {("a", "b"), ("a",)}
+
+
+def test_black_bars_are_no_part_of_the_photo():
+    rng = np.random.default_rng(0)
+    photo = rng.integers(0, 12, (120, 200, 3)).astype(np.uint8)  # as JPEG leaves black
+    photo[10:90, 30:160] = rng.integers(40, 256, (80, 130, 3))
+    assert crops.unpadded_area(photo) == (10, 30, 90, 160)
+    roi = Roi((0.0, 0.5, 0.5, 0.9), "a")  # reaches into the bars: believed
+    assert crops.unpadded_area(photo, [roi]) == (0, 30, 90, 180)
+    assert crops.unpadded_area(np.zeros_like(photo)) == (0, 0, 120, 200)
 
 
 def test_windows_differ_where_all_is_skin():

@@ -24,8 +24,9 @@ def generator_count(image_size, base, upsampling):
         count += conv_count(4, filters[i - 1] if i else 3, f, bias=not norm)
         count += 2 * f if norm else 0
     x = filters[-1]
-    for f in reversed(filters[:-1]):
+    for i, f in enumerate(reversed(filters[:-1])):
         count += conv_count(kernel, x, f, bias=False) + 2 * f
+        count += f if i >= 3 else 0  # noise, in all but the three innermost
         x = 2 * f  # the skip joins
     return count + conv_count(kernel, x, 3, bias=True)
 

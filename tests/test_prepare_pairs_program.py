@@ -38,6 +38,19 @@ def run(*flags, **kwargs):
     return process.returncode, stdout, stderr
 
 
+def living_members(group):
+    """Ids of the processes of a process group, without the dead that nobody buried."""
+    members = []
+    for path in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, pgrp = path.read_text().rpartition(")")[2].split()[:3]
+        except OSError:  # it has just ended
+            continue
+        if int(pgrp) == group and state != "Z":
+            members.append(int(path.parent.name))
+    return members
+
+
 def last_line(text):
     return text.replace("\r", "\n").strip().splitlines()[-1]
 
@@ -132,10 +145,10 @@ def test_a_killed_run_leaves_nothing_and_starts_again(annotations, tmp_path):
         f"--annotations={annotations}",
         f"--output_dir={out}",
         "--image_size=64",
-        "--crops_per_photo=50",
-        "--workers=1",
+        "--crops_per_photo=20",
+        "--workers=2",
     )
-    process = start(*flags)
+    process = start(*flags, start_new_session=True)
     aside = tmp_path / "pairs.partial"
     deadline = time.monotonic() + 60
     while not list(aside.glob("train-*")) and time.monotonic() < deadline:
@@ -144,10 +157,13 @@ def test_a_killed_run_leaves_nothing_and_starts_again(annotations, tmp_path):
     process.communicate()
     assert process.returncode == -signal.SIGKILL
     assert not out.exists() and aside.exists()
+    while living_members(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert living_members(process.pid) == []  # the workers left with their parent
     code, _, stderr = run(*flags)
     assert code == 0, stderr
     assert not aside.exists()
-    assert sum(read_pairs_info(out).counts.values()) == 39 * 50
+    assert sum(read_pairs_info(out).counts.values()) == 39 * 20
 
 
 def test_a_full_disk_is_one_line(annotations, tmp_path):

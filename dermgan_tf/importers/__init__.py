@@ -95,7 +95,9 @@ def estimate_skin_types(
 def in_threads(
     function: Callable[[Any], Any], items: Sequence, progress: Callable, desc: str
 ) -> list:
-    """`[function(item) for item in items]`, on all cores: decoders release Python's lock.
+    """`[function(item) for item in items]`, in as many threads as there are cores.
+
+    Decoding and OpenCV let go of Python's lock, so that the threads do run together.
 
     Args:
         function: called with one item; must not share state between calls.

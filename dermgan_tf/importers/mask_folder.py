@@ -63,38 +63,32 @@ def import_mask_folder(
     find_case = _case_finder(case_pattern)
     masks: dict[str, list[pathlib.Path]] = {}
     for path in image_files(masks_dir):
-        masks.setdefault(path.stem, []).append(path)
+        if path.stem.endswith(mask_suffix):
+            masks.setdefault(path.stem, []).append(path)
     photos = image_files(images_dir)
     if os.path.realpath(images_dir) == os.path.realpath(masks_dir):
         photos = [path for path in photos if not path.stem.endswith(mask_suffix)]
     if not photos:
         raise InputError(f"no photos in {images_dir}")
 
+    # Of 1.jpg and 1.png neither mask nor case could be told apart: the first counts.
+    first_of_name = {path.stem: path for path in reversed(photos)}
+
     def annotate(path: pathlib.Path) -> tuple[PhotoAnnotation, int]:
-        case_id = find_case(path.stem)
+        first = first_of_name[path.stem]
+        if first != path:
+            raise InputError(f"has the same name as {first.name}")
         found = masks.get(path.stem + mask_suffix, [])
-        if len(found) != 1:
-            wanted = f"{path.stem}{mask_suffix}.*"
+        if not found:
+            raise InputError(f"has no mask {path.stem}{mask_suffix}.*")
+        if len(found) > 1:
             names = ", ".join(mask.name for mask in found)
-            raise InputError(
-                f"has {len(found)} masks: {names}" if found else f"has no mask {wanted}"
-            )
+            raise InputError(f"has {len(found)} masks: {names}")
+        case_id = find_case(path.stem)
         height, width = read_real_photo(path).shape[:2]
         mask = read_mask(found[0], height, width)
         rois, specks = mask_rois(mask, condition, min_region_area)
         return PhotoAnnotation(path.name, case_id, condition, rois=rois), specks
-
-    counts = Counter({"specks ignored": 0, "photos without ROI": 0})
-    annotations, rejects = [], []
-    by_name: dict[str, str] = {}
-    distinct = []
-    for path in photos:
-        # Of 1.jpg and 1.png neither mask nor case could be told apart.
-        first = by_name.setdefault(path.stem, path.name)
-        if first == path.name:
-            distinct.append(path)
-        else:
-            rejects.append(Reject(path.name, f"has the same name as {first}"))
 
     def attempt(path: pathlib.Path) -> tuple[PhotoAnnotation, int] | Reject:
         try:
@@ -102,7 +96,9 @@ def import_mask_folder(
         except InputError as error:
             return Reject(path.name, cause(error, path))
 
-    for result in in_threads(attempt, distinct, progress, "reading photos"):
+    counts = Counter({"specks ignored": 0, "photos without ROI": 0})
+    annotations, rejects = [], []
+    for result in in_threads(attempt, photos, progress, "reading photos"):
         if isinstance(result, Reject):
             rejects.append(result)
             continue
@@ -112,7 +108,7 @@ def import_mask_folder(
         counts["photos without ROI"] += not annotation.rois
     names = {path.stem + mask_suffix for path in photos}
     counts["masks without photo"] = len(masks.keys() - names)
-    return annotations, sorted(rejects, key=lambda reject: reject.item), dict(counts)
+    return annotations, rejects, dict(counts)
 
 
 def image_files(folder: str | os.PathLike) -> list[pathlib.Path]:
@@ -213,7 +209,9 @@ def _case_finder(pattern: str) -> Callable[[str], str]:
     try:
         compiled = re.compile(pattern)
     except re.error as error:
-        raise InputError(f"case pattern {pattern!r} is no regular expression: {error}")
+        raise InputError(
+            f"case pattern {pattern!r} is no regular expression: {error}"
+        ) from None
 
     def find_case(name: str) -> str:
         match = compiled.search(name)

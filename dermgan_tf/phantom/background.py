@@ -1,4 +1,4 @@
-"""What lies behind and beside the patient: cloth, blanket, wall, table, floor, things."""
+"""What lies behind the patient: cloth, blanket, wall, table, floor, and things."""
 
 import cv2
 import numpy as np
@@ -36,12 +36,14 @@ def background(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
     kind = rng.choice(5, p=(0.32, 0.18, 0.18, 0.17, 0.15))
     draw = (cloth, _blanket, _wall, _table, _floor)[kind]
     planes = draw(rows, columns, rng)
-    image = np.ascontiguousarray(planes.transpose(1, 2, 0))
+    image = np.ascontiguousarray(planes.transpose(1, 2, 0), np.float32)
     for _ in range(rng.integers(0, 4)):
         _thing(image, rng)
     image = cv2.GaussianBlur(image, (0, 0), max(0.004 * min(rows, columns), 0.3))
-    image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
-    return np.stack(cv2.split(image))
+    planes = np.empty((3, height, width), np.float32)
+    for c, small in enumerate(cv2.split(image)):
+        planes[c] = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
+    return planes
 
 
 def cloth(rows: int, columns: int, rng: np.random.Generator) -> np.ndarray:

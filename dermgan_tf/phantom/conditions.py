@@ -28,7 +28,7 @@ GLOSS = np.array([1.0, 0.98, 0.96])
 
 def _redden(patch: Patch, amount: np.ndarray, window=...) -> None:
     """Erythema. On dark skin it needs more blood to show, and turns violet-brown."""
-    patch.haemoglobin[window] += amount * np.float32(1 + 0.6 * patch.darkness)
+    patch.haemoglobin[window] += amount * np.float32(1 + 0.9 * patch.darkness)
     patch.melanin[window] += amount * np.float32(0.25 * patch.darkness)
 
 
@@ -48,7 +48,7 @@ def _flakes(patch: Patch, rng, frequency: float, share: float) -> np.ndarray:
     """Where loose scale lies: ragged, thin at the edge, over about `share`, 0…1."""
     ragged = patch.noise(rng, 0.5 * frequency) + 0.7 * patch.noise(rng, frequency)
     least = 3.2 * (0.5 - share)
-    return ramp(ragged, least - 0.4, least + 1.0)
+    return ramp(ragged, least - 0.8, least + 1.6)
 
 
 # Pigmented and other single growths.
@@ -91,10 +91,10 @@ def basal_cell_carcinoma(patch: Patch, rng: np.random.Generator) -> None:
     rim = bump(shape, 0.0, 0.22, 0.6)
     ulcer_edge = rng.uniform(0.50, 0.85)
     ulcer = ramp(shape + 0.08 * patch.noise(rng, 2), ulcer_edge, ulcer_edge + 0.12)
-    _redden(patch, 0.45 * body)
+    _redden(patch, 0.60 * body)
     patch.melanin -= 0.35 * body * np.minimum(patch.melanin, 1.6)
     pearl = np.array([0.86, 0.64, 0.58]) * (1 - 0.65 * patch.darkness)
-    patch.cover(pearl, 0.25 * body + 0.22 * rim)
+    patch.cover(pearl, 0.12 * body + 0.30 * rim)
     vessels = patch.strokes([_vessel(rng) for _ in range(9)], 0.03)
     patch.haemoglobin += 1.3 * vessels * body * (1 - ulcer)
     if patch.darkness > 0.3 or rng.random() < 0.2:  # pigmented form
@@ -103,7 +103,7 @@ def basal_cell_carcinoma(patch: Patch, rng: np.random.Generator) -> None:
         patch.cover(SLATE * (1 - 0.5 * patch.darkness), 0.4 * dots)
     patch.cover(CRUST, 0.85 * ulcer)
     patch.cover(BLOOD, 0.6 * ulcer * ramp(patch.noise(rng, 2), 0.2, 1.0))
-    patch.raise_by(0.42 * dome(1.5 * shape) - 0.22 * ulcer + 0.05 * body * lumps)
+    patch.raise_by(0.36 * dome(1.3 * shape) - 0.20 * ulcer + 0.03 * body * lumps)
     # Pearly shine along the rim that faces the light.
     facing = patch.u * np.float32(patch.light[0]) + patch.v * np.float32(patch.light[1])
     shine = bump(shape, 0.12, 0.28, 0.46) * ramp(facing, 0.25, 0.7)
@@ -154,7 +154,7 @@ def seborrheic_keratosis(patch: Patch, rng: np.random.Generator) -> None:
         colour = BLACK if plug else _on_skin(patch, PUS)
         spot = body[window] * ramp(-distance, -1.2, -0.6)
         patch.cover(colour, 0.75 * spot, window)
-    patch.raise_by(body * (0.15 + 0.16 * warts) + 0.10 * dome(shape))
+    patch.raise_by(body * (0.15 + 0.10 * warts) + 0.10 * dome(shape))
     patch.mask = shape > 0.02
 
 
@@ -237,7 +237,7 @@ def actinic_keratosis(patch: Patch, rng: np.random.Generator) -> None:
     patch.melanin += 0.2 * body
     scale = ramp(shape, 0.12, 0.4) * _flakes(patch, rng, 6, 0.62)
     patch.cover(_on_skin(patch, np.array([0.78, 0.66, 0.44])), 0.85 * scale)
-    patch.raise_by(0.10 * scale + 0.03 * body)
+    patch.raise_by(0.05 * scale + 0.02 * body)
     patch.mask = shape > 0.06
 
 
@@ -308,7 +308,7 @@ def psoriasis(patch: Patch, rng: np.random.Generator) -> None:
     lamellae = ramp(flakes + 1.2 * patch.cells(rng, 5), -0.5, 1.0)
     silver = _on_skin(patch, np.array([0.78, 0.74, 0.72]))
     patch.cover(silver, thick * (0.25 + 0.65 * lamellae))
-    patch.raise_by(0.05 * body + 0.018 * thick * flakes)
+    patch.raise_by(0.05 * body + 0.008 * thick * flakes)
     patch.mask = shape > 0.02
 
 
@@ -343,7 +343,7 @@ def eczema(patch: Patch, rng: np.random.Generator) -> None:
 
 def vitiligo(patch: Patch, rng: np.random.Generator) -> None:
     """Milk-white, flat, with sharp scalloped borders that bulge outwards."""
-    shape = patch.merged(rng, rng.integers(4, 9), 0.42, rough=0.02)
+    shape = patch.merged(rng, rng.integers(6, 12), 0.30, rough=0.025, sizes=(0.15, 0.5))
     body = ramp(shape, 0, 0.05)
     # The border, and on fair skin the tan around, make the loss of colour visible.
     patch.melanin += (0.22 - 0.10 * patch.darkness) * ramp(shape, -0.45, -0.02)
@@ -405,7 +405,7 @@ def seborrheic_dermatitis(patch: Patch, rng: np.random.Generator) -> None:
     patch.cover(_on_skin(patch, GREASE), 0.20 * body)
     flakes = body * _flakes(patch, rng, 5, 0.45)
     patch.cover(_on_skin(patch, GREASE * 1.1), 0.80 * flakes)
-    patch.raise_by(0.05 * flakes)
+    patch.raise_by(0.03 * flakes)
     patch.mask = shape > 0.0
 
 
@@ -418,9 +418,9 @@ def stasis_dermatitis(patch: Patch, rng: np.random.Generator) -> None:
     )
     patch.melanin += body * (0.35 + 0.75 * specks)
     _redden(patch, body * (0.50 + 0.6 * ramp(patch.noise(rng, 1.2), 0.2, 1.0)))
-    patch.cover(_on_skin(patch, SCALE), 0.45 * body * _flakes(patch, rng, 9, 0.2))
+    patch.cover(_on_skin(patch, SCALE), 0.28 * body * _flakes(patch, rng, 9, 0.2))
     lines = []
-    for _ in range(4):
+    for _ in range(3):
         x = np.linspace(-0.95, 0.95, 14)
         y = rng.uniform(-0.5, 0.5) + np.cumsum(rng.normal(0, 0.07, 14))
         lines.append(np.stack([x, y], -1))
@@ -496,7 +496,7 @@ def acne(patch: Patch, rng: np.random.Generator) -> None:
             patch.raise_by(0.045 * ramp(-distance, -1.2, 0), window)
         if kind == 1:
             pus = PUS * (1 - 0.35 * patch.darkness)
-            patch.cover(pus, 0.8 * ramp(-distance, -0.60, -0.15), window)
+            patch.cover(pus, 0.75 * ramp(-distance, -0.55, -0.05), window)
         if kind == 2:  # blackhead
             patch.cover(BLACK, 0.7 * ramp(-distance, -0.5, -0.15), window)
         if kind == 3:  # mark of an old one
@@ -513,13 +513,17 @@ def folliculitis(patch: Patch, rng: np.random.Generator) -> None:
     for window, distance in patch.spots(places, sizes):
         distance = distance * (1 + 0.12 * clouds[window])
         _redden(
-            patch, 0.9 * ramp(-distance, -1.3, -0.3) + 0.2 * ramp(-distance, -2, -1), window
+            patch,
+            0.9 * ramp(-distance, -1.3, -0.3) + 0.2 * ramp(-distance, -2, -1),
+            window,
         )
         patch.raise_by(0.025 * ramp(-distance, -1.1, 0), window)
         pus = PUS * (1 - 0.35 * patch.darkness)
         patch.cover(pus, 0.55 * ramp(-distance, -0.6, -0.1), window)
     ways = np.array([0.10, 0.03]) + rng.normal(0, 0.03, (len(places), 2))
-    hairs = [np.array([place, place + way]) for place, way in zip(places, ways, strict=True)]
+    hairs = [
+        np.array([place, place + way]) for place, way in zip(places, ways, strict=True)
+    ]
     patch.cover(BLACK, 0.7 * patch.strokes(hairs, 0.01))
     patch.mask = patch.hull(places, 1.3 * sizes)
 
@@ -576,7 +580,7 @@ def alopecia_areata(patch: Patch, rng: np.random.Generator) -> None:
 def androgenetic_alopecia(patch: Patch, rng: np.random.Generator) -> None:
     """Hair that thins gradually towards the crown; the scalp shines through."""
     shape = patch.outline(rng, 0.12, rng.uniform(1.1, 1.5), rough=0.05)
-    thinning = ramp(shape + 0.05 * patch.noise(rng, 2), -0.15, 1.0)
+    thinning = ramp(shape + 0.05 * patch.noise(rng, 2), -0.15, 0.65)
     patch.hair = 1 - 0.80 * thinning
     patch.mask = shape > 0.08
 
@@ -608,9 +612,10 @@ def _cherry_angioma(patch: Patch, rng) -> None:
     shape = patch.outline(rng, 0.06, rng.uniform(1.0, 1.15))
     body = ramp(shape, 0, 0.12)
     patch.haemoglobin += 2.6 * body
-    patch.cover(np.array([0.42, 0.02, 0.03]), 0.6 * body)
-    patch.raise_by(0.4 * dome(shape))
-    _shine(patch, np.zeros((1, 2)), np.array([0.6]), 0.7)
+    lobes = patch.cells(rng, 3)
+    patch.cover(np.array([0.34, 0.02, 0.035]), body * (0.35 + 0.35 * lobes))
+    patch.raise_by(0.3 * dome(shape) + 0.08 * body * lobes)
+    _shine(patch, np.zeros((1, 2)), np.array([0.35]), 0.5)
     patch.mask = shape > 0.04
 
 
@@ -622,7 +627,9 @@ def _ulcer(patch: Patch, rng) -> None:
     patch.cover(np.array([0.30, 0.04, 0.035]), floor * (0.75 + 0.2 * grains))
     slough = np.array([0.52, 0.38, 0.16])
     patch.cover(slough, 0.7 * floor * ramp(patch.noise(rng, 1.6), 0.2, 1.4))
-    patch.raise_by(0.08 * bump(shape, 0, 0.1, 0.2) - 0.10 * floor + 0.05 * floor * grains)
+    patch.raise_by(
+        0.08 * bump(shape, 0, 0.1, 0.2) - 0.10 * floor + 0.05 * floor * grains
+    )
     patch.mask = shape > 0.02
 
 

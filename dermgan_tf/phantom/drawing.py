@@ -89,6 +89,7 @@ def draw_photo(
     person = _rng(case, 0)
     melanin, haemoglobin = skin.skin_pigments(case.fitzpatrick, person)
     hair_colour, hairiness = _hair(case.fitzpatrick, person)
+    freckled = person.random() < (0.4 if melanin < 0.6 else 0.08)
     lesions = _plan_lesions(look, _rng(case, 1))
 
     view = _rng(case, 2, photo_index)
@@ -106,7 +107,7 @@ def draw_photo(
     placed = _place(lesions, zoom, body, height, width, view)
 
     texture = _rng(case, 3, photo_index)
-    canvas = _bare_skin(height, width, melanin, haemoglobin, zoom, texture)
+    canvas = _bare_skin(height, width, melanin, haemoglobin, freckled, zoom, texture)
     lesion_mask = np.zeros((height, width), bool)
     bare = body.alpha > 0.5
     if body.clothing is not None:
@@ -177,9 +178,13 @@ def _rng(case: PhantomCase, *purpose: int) -> np.random.Generator:
 
 def _hair(fitzpatrick: int, rng) -> tuple[np.ndarray, int]:
     shares = (
-        (0.05, 0.2, 0.25, 0.4, 0.1), (0.1, 0.3, 0.3, 0.2, 0.1), (0.3, 0.4, 0.2, 0.0, 0.1),
-        (0.6, 0.3, 0.0, 0.0, 0.1), (0.8, 0.1, 0.0, 0.0, 0.1), (0.9, 0.0, 0.0, 0.0, 0.1),
-    )[fitzpatrick - 1]  # fmt: skip
+        (0.05, 0.20, 0.25, 0.40, 0.10),
+        (0.10, 0.30, 0.30, 0.20, 0.10),
+        (0.30, 0.40, 0.20, 0.00, 0.10),
+        (0.60, 0.30, 0.00, 0.00, 0.10),
+        (0.80, 0.10, 0.00, 0.00, 0.10),
+        (0.90, 0.00, 0.00, 0.00, 0.10),
+    )[fitzpatrick - 1]
     colour = skin.to_linear(_HAIR_COLOURS[rng.choice(5, p=shares)])
     count = int(rng.choice((0, 60, 160, 420), p=(0.35, 0.3, 0.22, 0.13)))
     return colour, count
@@ -275,16 +280,15 @@ def _room_at(room, x, y, step) -> float:
     return float(room[row, column])
 
 
-def _bare_skin(height, width, melanin, haemoglobin, zoom, rng) -> Canvas:
+def _bare_skin(height, width, melanin, haemoglobin, freckled, zoom, rng) -> Canvas:
     scale = min(height, width) / 480
     mottle = skin.cut(skin.cloud_tile(), height, width, rng, 1.5 * scale)
     blush = skin.cut(skin.cloud_tile(), height, width, rng, 2.5 * scale)
     coarseness = 0 if zoom < 0.85 else 1 if zoom < 1.5 else 2
     relief = skin.cut(skin.furrow_tile(coarseness), height, width, rng, scale)
     spread = np.float32(0.025 + 0.035 * melanin)
-    freckles = rng.random() < (0.4 if melanin < 0.55 else 0.08)
     layer = np.float32(melanin) + spread * mottle
-    if freckles:
+    if freckled:
         spots = skin.cut(skin.cloud_tile(), height, width, rng, 0.5 * scale)
         layer += np.float32(0.35) * np.clip(spots - 1.6, 0, 0.8)
     blood = np.float32(haemoglobin) * (1 + np.float32(0.11) * blush)

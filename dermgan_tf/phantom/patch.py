@@ -118,7 +118,12 @@ class Patch:
         return shape
 
     def merged(
-        self, rng: np.random.Generator, count: int, spread: float, rough: float = 0.0
+        self,
+        rng: np.random.Generator,
+        count: int,
+        spread: float,
+        rough: float = 0.0,
+        sizes: tuple[float, float] = (0.28, 0.7),
     ) -> np.ndarray:
         """A shape grown together from discs: its border bulges outwards.
 
@@ -127,18 +132,23 @@ class Patch:
             count: int. How many.
             spread: float. How far apart, 0…1; small gives a round shape.
             rough: float. Fine raggedness of the border.
+            sizes: (smallest, largest) disc, relative to each other and to `spread`.
 
         Returns:
             As `outline`.
         """
-        sizes = rng.uniform(0.28, 0.7, count)
-        places = np.cumsum(rng.normal(0, spread, (count, 2)), 0)
+        sizes = rng.uniform(*sizes, count)
+        steps = rng.normal(0, spread, (count, 2))
+        # Each disc overlaps the one before, so that the shape is in one piece.
+        longest = 0.7 * (sizes + np.roll(sizes, 1))
+        steps *= np.minimum(1, longest / np.hypot(*steps.T))[:, np.newaxis]
+        places = np.cumsum(steps, 0)
         # The smallest circle around all, nearly: the discs shall fill the radius.
         places -= (places.max(0) + places.min(0)) / 2
         reach = (np.hypot(*places.T) + sizes).max() * (1 + rough)
         places, sizes = places / reach, sizes / reach
         total = np.zeros(self.u.shape, np.float32)
-        sharpness = np.float32(9)
+        sharpness = np.float32(12)
         for (x, y), size in zip(places.astype(np.float32), sizes, strict=True):
             distance = cv2.magnitude(self.u - x, self.v - y)
             total += np.exp(sharpness * (np.float32(size) - distance))
@@ -260,7 +270,7 @@ def bump(value: np.ndarray, low: float, peak: float, high: float) -> np.ndarray:
 
 
 def dome(shape: np.ndarray) -> np.ndarray:
-    """The height of a round cap over a shape that is 1 at its centre, 0 on its border."""
+    """The height of a round cap over a shape: 1 at its centre, 0 on its border."""
     inside = np.clip(shape, 0, 1)
     return np.sqrt(inside * (2 - inside))
 
@@ -268,7 +278,7 @@ def dome(shape: np.ndarray) -> np.ndarray:
 def scattered(
     rng: np.random.Generator, count: int, apart: float, reach: float = 0.85
 ) -> np.ndarray:
-    """Up to `count` points in the unit disc, at least `apart` from each other, [n, 2]."""
+    """Up to `count` points in the unit disc, at least `apart` apart; float [n, 2]."""
     points = np.empty((0, 2))
     for _ in range(6 * count):
         if len(points) == count:

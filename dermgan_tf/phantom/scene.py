@@ -246,7 +246,7 @@ def body_hair(
 
 
 def scalp_hair(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
-    """Dense combed hair: brightness of the strands, deviation about 1, float32 [H, W]."""
+    """Dense combed hair: the strands' brightness, deviation 1, float32 [H, W]."""
     m = min(height, width)
     x = (np.arange(width, dtype=np.float32) - width / 2) * np.float32(480 / m)
     y = ((np.arange(height, dtype=np.float32) - height / 2) * np.float32(480 / m))[

@@ -217,10 +217,11 @@ def cut(
 
 
 def _wrapped(array: np.ndarray, start: int, count: int, axis: int) -> np.ndarray:
-    if start + count <= array.shape[axis]:
-        return (
-            array[start : start + count]
-            if axis == 0
-            else (array[:, start : start + count])
-        )
-    return np.take(array, np.arange(start, start + count), axis, mode="wrap")
+    """`count` rows or columns from `start` on, beginning anew at the end."""
+    pieces = []
+    while count > 0:
+        stop = min(start + count, array.shape[axis])
+        pieces.append(array[start:stop] if axis == 0 else array[:, start:stop])
+        count -= stop - start
+        start = 0
+    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis)

@@ -1,0 +1,178 @@
+"""train_gan as people run it: kills, polite stops, messages, exit codes."""
+
+import json
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from absl import flags
+from tiny_pairs import make_tiny_pairs
+
+from dermgan_tf.dermgan import DEFAULT_LOSS_WEIGHTS
+from dermgan_tf.errors import InputError
+from dermgan_tf.training import train_gan
+
+ROOT = pathlib.Path(__file__).parents[1]
+STEPS = 40
+
+
+def start(*arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", "pipelines.train_gan", *map(str, arguments)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process):
+    stdout, stderr = process.communicate(timeout=300)
+    return process.returncode, stdout, stderr.replace("\r", "\n").strip()
+
+
+def start_training(data_dir, model_dir, steps=STEPS):
+    return start(
+        f"--data_dir={data_dir}",
+        f"--model_dir={model_dir}",
+        f"--steps={steps}",
+        "--batch_size=4",
+        "--base_filters=4",
+        "--checkpoint_every=7",
+        "--log_every=4",
+        "--sample_every=16",
+        "--deterministic",
+    )
+
+
+def wait_for(path, process):
+    while not path.exists():
+        assert process.poll() is None, finish(process)
+        time.sleep(0.005)
+
+
+def assert_same_run(folder, other):
+    """Weights, optimizers and logged losses are equal to the last bit."""
+    ours, theirs = (
+        tf.train.load_checkpoint(run / "checkpoints" / f"step-{STEPS}")
+        for run in (folder, other)
+    )
+    shapes = ours.get_variable_to_shape_map()
+    assert shapes == theirs.get_variable_to_shape_map()
+    names = [
+        name for name in shapes if not name.startswith(("save_counter", "_CHECKPOINT"))
+    ]
+    assert len(names) > 100
+    for name in names:
+        np.testing.assert_array_equal(
+            ours.get_tensor(name), theirs.get_tensor(name), err_msg=name
+        )
+    for name in ("history.csv", "samples/step-000032.png"):
+        assert (folder / name).read_bytes() == (other / name).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    return make_tiny_pairs(tmp_path_factory.mktemp("data") / "clinic")
+
+
+def test_killed_and_stopped_run_equals_uninterrupted_one(data_dir, tmp_path):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    undisturbed = start_training(data_dir, whole)
+
+    killed = start_training(data_dir, broken)
+    wait_for(broken / "checkpoints" / "step-14.index", killed)
+    with pytest.raises(InputError, match="in use by another process"):
+        train_gan(data_dir, broken, steps=1, batch_size=4, base_filters=4)
+    killed.send_signal(signal.SIGKILL)
+    assert finish(killed)[0] == -signal.SIGKILL
+    assert not (broken / "generator.weights.h5").exists()
+
+    stopped = start_training(data_dir, broken)
+    wait_for(broken / "checkpoints" / "step-28.index", stopped)
+    stopped.send_signal(signal.SIGTERM)
+    status, stdout, stderr = finish(stopped)
+    assert status == 1
+    step = json.loads((broken / "model.json").read_text())["trained_steps"]
+    assert 28 <= step < STEPS
+    assert stderr.splitlines()[-1] == (
+        f"error: stopped by SIGTERM after step {step} of {STEPS}, which is saved; "
+        "the same command goes on from there"
+    )
+    assert (broken / "checkpoints" / f"step-{step}.index").exists()
+    assert (broken / "generator_ema.weights.h5").exists()
+
+    status, stdout, stderr = finish(start_training(data_dir, broken))
+    assert status == 0, stderr
+    assert f"{STEPS} of {STEPS} (went on from step {step})" in stdout
+    assert f"export_generator --model_dir={broken}" in stdout
+    assert "generator_loss" in stdout
+    assert "images/s" in stdout
+    record = json.loads((broken / "run.json").read_text())
+    pairs = json.loads((data_dir / "pairs.json").read_text())
+    assert record["data_fingerprint"] == pairs["fingerprint"]
+    assert record["flags"]["batch_size"] == 4
+    assert record["durations_seconds"]["training"] > 0
+
+    assert finish(undisturbed)[0] == 0
+    assert_same_run(broken, whole)
+
+
+@pytest.mark.slow
+def test_runs_killed_at_random_equal_uninterrupted_one(data_dir, tmp_path):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert finish(start_training(data_dir, whole))[0] == 0
+    randomness = random.Random(0)
+    kills = 0
+    while kills < 20:
+        process = start_training(data_dir, broken)
+        # Import and compilation take the first seconds, the steps one or two.
+        time.sleep(randomness.uniform(3, 9))
+        if process.poll() is not None:
+            break
+        process.kill()
+        process.communicate()
+        kills += 1
+    assert finish(start_training(data_dir, broken))[0] == 0
+    assert_same_run(broken, whole)
+
+
+def test_no_pairs(tmp_path):
+    status, stdout, stderr = finish(start_training(tmp_path, tmp_path / "model"))
+    assert status == 1
+    assert stdout == ""
+    message = stderr.splitlines()[-1]
+    assert message.startswith(f"error: {tmp_path} is not a folder of pairs")
+    assert "Traceback" not in stderr
+    assert not (tmp_path / "model").exists()
+
+
+def test_usage():
+    status, _, stderr = finish(start("--data_dir=x"))
+    assert status == 2
+    assert "model_dir" in stderr
+    status, stdout, _ = finish(start("--help"))
+    assert status == 0
+    for flag in ("steps", "strategy", "mixed_precision", "checkpoint_every"):
+        assert f"--{flag}" in stdout.replace("--[no]", "--")
+
+
+def test_default_loss_weights_are_those_of_the_model():
+    from pipelines import train_gan as program
+
+    before = set(flags.FLAGS)
+    program.define_flags()
+    defined = {name: flags.FLAGS[name].default for name in set(flags.FLAGS) - before}
+    for name in defined:
+        delattr(flags.FLAGS, name)
+    assert {
+        name.removesuffix("_weight"): value
+        for name, value in defined.items()
+        if name.endswith("_weight")
+    } == DEFAULT_LOSS_WEIGHTS
