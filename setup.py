@@ -21,7 +21,14 @@ setup(
     long_description=pathlib.Path(__file__).with_name("README.md").read_text("utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    packages=["dermgan_tf", "dermgan_tf.importers", "dermgan_tf.phantom", "pipelines"],
+    packages=[
+        "dermgan_tf",
+        "dermgan_tf.importers",
+        "dermgan_tf.metrics",
+        "dermgan_tf.phantom",
+        "pipelines",
+    ],
+    package_data={"dermgan_tf": ["templates/*.html"]},
     python_requires=">=3.10,<3.14",
     install_requires=[
         "tensorflow>=2.18,<2.22",

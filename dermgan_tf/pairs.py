@@ -6,10 +6,15 @@ of TensorFlow Datasets, so that `tfds.builder_from_directory(folder)` opens it, 
 the shards. `dermgan_tf.prepare` writes it.
 """
 
+import collections
+import contextlib
 import dataclasses
+import errno
+import hashlib
 import json
 import os
-from collections.abc import Iterator
+import pathlib
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -22,6 +27,7 @@ INFO_FILE = "pairs.json"
 FORMAT_VERSION = 1
 SPLITS = ("train", "validation", "test")
 
+SHARD_BYTES = 128 << 20
 # Records are shuffled within windows of about this many bytes, of shards in random
 # order: a full shuffle for small data, bounded memory for large.
 SHUFFLE_BYTES = 128 << 20
@@ -153,15 +159,14 @@ def load_pairs(
             f"split {split!r} of {os.fspath(data_dir)} has {count} pairs, fewer than "
             f"one batch of {batch_size}; take a smaller batch or prepare more crops"
         )
-    # Three independent streams of stateless randomness.
-    shard_seed, record_seed, augment_seed = (
-        tf.random.experimental.stateless_fold_in(
-            tf.constant([seed % 2**31, 0x9A125], tf.int32), stream
-        )
-        for stream in range(3)
-    )
     fold_in = tf.random.experimental.stateless_fold_in
     permuted = tf.random.experimental.stateless_shuffle
+    # Three independent streams; on the CPU, as accelerators may draw other numbers.
+    with tf.device("/cpu:0"):
+        base_seed = tf.constant([seed % 2**31, 0x9A125], tf.int32)
+        shard_seed, record_seed, augment_seed = (
+            fold_in(base_seed, i) for i in range(3)
+        )
     num_bytes = sum(shard["bytes"] for shard in info.shards[split])
     window = min(count, max(batch_size, SHUFFLE_BYTES * count // max(num_bytes, 1)))
 
@@ -294,6 +299,97 @@ def pair_features(vocabulary: Vocabulary, image_size: int):
     )
 
 
+class PairsWriter:
+    """Writes shards of about 128 MB and the metadata of TensorFlow Datasets.
+
+    Args:
+        folder: pathlib.Path, an empty folder.
+        vocabulary: the conditions of the maps.
+        image_size: int. Height and width of crops and maps in pixels.
+    """
+
+    def __init__(self, folder: pathlib.Path, vocabulary: Vocabulary, image_size: int):
+        self._folder = folder
+        self._features = pair_features(vocabulary, image_size)
+        self._shards: dict[str, list[dict[str, Any]]] = {}
+        self._open: dict[str, Any] = {}
+        self._record_bytes: collections.Counter = collections.Counter()
+
+    def write(self, split: str, pairs: Iterable[dict[str, Any]]) -> None:
+        """Appends pairs: dicts after `pair_features`, with images as PNG bytes."""
+        import tensorflow_datasets as tfds
+
+        for pair in pairs:
+            boxes = [tfds.features.BBox(*box) for box in pair["boxes"]]
+            record = self._features.serialize_example({**pair, "boxes": boxes})
+            with _tensorflow_errors_as_os_errors(self._folder):
+                self._shard(split).write(record)
+            self._shards[split][-1]["pairs"] += 1
+            self._shards[split][-1]["bytes"] += len(record)
+            self._record_bytes[split] += len(record)
+
+    def finish(self) -> dict[str, Any]:
+        """Closes the shards and names them.
+
+        Returns:
+            "fingerprint" and "shards", as in `PairsInfo`.
+        """
+        import tensorflow_datasets as tfds
+
+        fingerprint = hashlib.sha256()
+        shards, split_infos = {}, []
+        for split in sorted(self._shards, key=SPLITS.index):
+            with _tensorflow_errors_as_os_errors(self._folder):
+                self._open.pop(split).close()
+            shards[split] = []
+            for i, shard in enumerate(self._shards[split]):
+                name = (
+                    f"{DATASET_NAME}-{split}.tfrecord-"
+                    f"{i:05d}-of-{len(self._shards[split]):05d}"
+                )
+                path = self._folder / name
+                os.rename(self._folder / shard["file"], path)
+                digest = _sha256_of_file(path)
+                fingerprint.update(digest.encode())
+                shards[split].append(
+                    {
+                        "file": name,
+                        "pairs": shard["pairs"],
+                        "bytes": path.stat().st_size,
+                        "sha256": digest,
+                    }
+                )
+            split_infos.append(
+                tfds.core.SplitInfo(
+                    name=split,
+                    shard_lengths=[shard["pairs"] for shard in shards[split]],
+                    num_bytes=self._record_bytes[split],
+                )
+            )
+        tfds.folder_dataset.write_metadata(
+            data_dir=self._folder,
+            features=self._features,
+            split_infos=split_infos,
+            version="1.0.0",
+            check_data=False,
+            description="Crops of skin photographs with their semantic maps.",
+            homepage="https://arxiv.org/abs/1911.08716",  # what pairs are for: DermGAN
+        )
+        return {"fingerprint": fingerprint.hexdigest(), "shards": shards}
+
+    def _shard(self, split: str):
+        import tensorflow as tf
+
+        shards = self._shards.setdefault(split, [])
+        if not shards or shards[-1]["bytes"] >= SHARD_BYTES:
+            if shards:
+                self._open.pop(split).close()
+            name = f"{split}-{len(shards)}.partial"
+            shards.append({"file": name, "pairs": 0, "bytes": 0})
+            self._open[split] = tf.io.TFRecordWriter(str(self._folder / name))
+        return self._open[split]
+
+
 def _checked_shards(data_dir, info: PairsInfo, split: str) -> list[str]:
     """The paths of a split's shards; InputError unless all are there in full length."""
     from etils import epath
@@ -322,3 +418,24 @@ def _flip_and_transpose(image, choices):
     image = tf.cond(choices[0], lambda: tf.transpose(image, [1, 0, 2]), lambda: image)
     image = tf.cond(choices[1], lambda: tf.reverse(image, [0]), lambda: image)
     return tf.cond(choices[2], lambda: tf.reverse(image, [1]), lambda: image)
+
+
+def _sha256_of_file(path: pathlib.Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def _tensorflow_errors_as_os_errors(folder: pathlib.Path) -> Iterator[None]:
+    """TensorFlow's writers have their own exceptions for a full disk and the like."""
+    import tensorflow as tf
+
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from None
+    except tf.errors.OpError as error:
+        raise OSError(errno.EIO, error.message, str(folder)) from None

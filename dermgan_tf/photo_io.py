@@ -14,18 +14,12 @@ MIN_SIDE = 16  # pixels; below this nothing can be seen of a skin condition
 MAX_PIXELS = 100_000_000  # 300 MB of RGB: far above any camera, below a bomb
 
 # How names of photos end, in lower case. HEIC cannot be read, and says so when tried.
+# fmt: off
 PHOTO_SUFFIXES = (
-    ".jpg",
-    ".jpeg",
-    ".png",
-    ".webp",
-    ".tif",
-    ".tiff",
-    ".bmp",
-    ".gif",
-    ".jp2",
+    ".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff",
+    ".bmp", ".gif", ".jp2", ".pgm", ".ppm", ".heic",
 )
-PHOTO_SUFFIXES += (".pgm", ".ppm", ".heic")
+# fmt: on
 
 # Only formats that photographs come in. Pillow opens others by running helpers
 # (EPS starts Ghostscript), which no photo should be able to ask for.

@@ -8,7 +8,6 @@ import collections
 import concurrent.futures
 import contextlib
 import dataclasses
-import errno
 import functools
 import hashlib
 import heapq
@@ -16,7 +15,6 @@ import json
 import math
 import multiprocessing
 import os
-import pathlib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -34,13 +32,7 @@ from dermgan_tf.errors import (
     write_rejects,
 )
 from dermgan_tf.output_folder import output_folder
-from dermgan_tf.pairs import (
-    DATASET_NAME,
-    FORMAT_VERSION,
-    INFO_FILE,
-    SPLITS,
-    pair_features,
-)
+from dermgan_tf.pairs import FORMAT_VERSION, INFO_FILE, SPLITS, PairsWriter
 from dermgan_tf.progress import silent
 from dermgan_tf.semantic_map import Roi, encode_semantic_map
 from dermgan_tf.skin_tone import skin_mask
@@ -50,7 +42,6 @@ from dermgan_tf.vocabulary import Vocabulary
 MAX_ENLARGEMENT = 2.0
 # Skin is looked for at this resolution (longer side, pixels): enough to place a window.
 SKIN_RESOLUTION = 192
-SHARD_BYTES = 128 << 20
 SHEET_ROWS, SHEET_PAIRS_PER_ROW = 6, 4
 
 
@@ -159,6 +150,29 @@ class _Outcome:
     reject: Reject | None = None
 
 
+def phantom_photos(
+    num_cases: int,
+    vocabulary: Vocabulary,
+    seed: int = 0,
+    photo_size: tuple[int, int] = (480, 640),
+) -> list[PhantomSource]:
+    """The photos of a phantom data set, to be drawn when they are cut.
+
+    Args:
+        num_cases: int, at least 1; a case has 1…6 photos.
+        vocabulary: conditions that the phantom can draw.
+        seed: int, at least 0.
+        photo_size: (height, width) in pixels.
+    """
+    from dermgan_tf import phantom
+
+    return [
+        PhantomSource(case, index, vocabulary, photo_size)
+        for case in phantom.case_plan(num_cases, vocabulary, seed)
+        for index in range(case.num_photos)
+    ]
+
+
 def prepare_pairs(
     photos: Sequence[AnnotatedPhoto | PhantomSource],
     vocabulary: Vocabulary,
@@ -235,7 +249,7 @@ def prepare_pairs(
             f"none of {len(photos)} photos has a ROI: there is nothing to cut"
         )
     with output_folder(output_dir, overwrite) as folder:
-        writer = _PairsWriter(folder, vocabulary, image_size)
+        writer = PairsWriter(folder, vocabulary, image_size)
         summary = _Summary()
         with contextlib.closing(_ordered_map(work, jobs, workers)) as outcomes:
             for outcome in progress(outcomes, total=len(jobs), desc="cutting"):
@@ -446,86 +460,6 @@ def _skin(photo: np.ndarray, rois: Sequence[Roi]) -> np.ndarray:
     return skin_mask(photo, rois)
 
 
-class _PairsWriter:
-    """Writes records to shards of about `SHARD_BYTES` and their metadata at the end."""
-
-    def __init__(self, folder: pathlib.Path, vocabulary: Vocabulary, image_size: int):
-        self._folder = folder
-        self._features = pair_features(vocabulary, image_size)
-        self._shards: dict[str, list[dict[str, Any]]] = {}
-        self._open: dict[str, Any] = {}
-        self._record_bytes: collections.Counter = collections.Counter()
-
-    def write(self, split: str, pairs: Iterable[dict[str, Any]]) -> None:
-        import tensorflow_datasets as tfds
-
-        for pair in pairs:
-            boxes = [tfds.features.BBox(*box) for box in pair["boxes"]]
-            record = self._features.serialize_example({**pair, "boxes": boxes})
-            with _tensorflow_errors_as_os_errors(self._folder):
-                self._shard(split).write(record)
-            self._shards[split][-1]["pairs"] += 1
-            self._shards[split][-1]["bytes"] += len(record)
-            self._record_bytes[split] += len(record)
-
-    def finish(self) -> dict[str, Any]:
-        """Closes the shards, gives them their names, and returns their description."""
-        import tensorflow_datasets as tfds
-
-        fingerprint = hashlib.sha256()
-        shards, split_infos = {}, []
-        for split in sorted(self._shards, key=SPLITS.index):
-            with _tensorflow_errors_as_os_errors(self._folder):
-                self._open.pop(split).close()
-            shards[split] = []
-            for i, shard in enumerate(self._shards[split]):
-                name = (
-                    f"{DATASET_NAME}-{split}.tfrecord-"
-                    f"{i:05d}-of-{len(self._shards[split]):05d}"
-                )
-                path = self._folder / name
-                os.rename(self._folder / shard["file"], path)
-                digest = _sha256_of_file(path)
-                fingerprint.update(digest.encode())
-                shards[split].append(
-                    {
-                        "file": name,
-                        "pairs": shard["pairs"],
-                        "bytes": path.stat().st_size,
-                        "sha256": digest,
-                    }
-                )
-            split_infos.append(
-                tfds.core.SplitInfo(
-                    name=split,
-                    shard_lengths=[shard["pairs"] for shard in shards[split]],
-                    num_bytes=self._record_bytes[split],
-                )
-            )
-        tfds.folder_dataset.write_metadata(
-            data_dir=self._folder,
-            features=self._features,
-            split_infos=split_infos,
-            version="1.0.0",
-            check_data=False,
-            description="Crops of skin photographs with their semantic maps.",
-            homepage="https://arxiv.org/abs/1911.08716",  # what pairs are for: DermGAN
-        )
-        return {"fingerprint": fingerprint.hexdigest(), "shards": shards}
-
-    def _shard(self, split: str):
-        import tensorflow as tf
-
-        shards = self._shards.setdefault(split, [])
-        if not shards or shards[-1]["bytes"] >= SHARD_BYTES:
-            if shards:
-                self._open.pop(split).close()
-            name = f"{split}-{len(shards)}.partial"
-            shards.append({"file": name, "pairs": 0, "bytes": 0})
-            self._open[split] = tf.io.TFRecordWriter(str(self._folder / name))
-        return self._open[split]
-
-
 class _Summary:
     """Counts what was written and keeps a small sample of it for the sheets."""
 
@@ -605,14 +539,6 @@ def _compare(shares: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _sha256_of_file(path: pathlib.Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def _encode_png(image: np.ndarray) -> bytes:
     """PNG by OpenCV: ten times as fast as Pillow for a seventh more bytes."""
     return cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
@@ -621,16 +547,3 @@ def _encode_png(image: np.ndarray) -> bytes:
 def _decode_png(data: bytes) -> np.ndarray:
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-
-
-@contextlib.contextmanager
-def _tensorflow_errors_as_os_errors(folder: pathlib.Path) -> Iterator[None]:
-    """TensorFlow's writers have their own exceptions for a full disk and the like."""
-    import tensorflow as tf
-
-    try:
-        yield
-    except tf.errors.ResourceExhaustedError:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from None
-    except tf.errors.OpError as error:
-        raise OSError(errno.EIO, error.message, str(folder)) from None

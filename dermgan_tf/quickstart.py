@@ -1,17 +1,31 @@
 """The whole main job, small, on phantom data: from drawn photographs to a report."""
 
+import collections
 import contextlib
 import dataclasses
 import json
 import os
 import pathlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from dermgan_tf import classifier, generation, generation_plan, prepare, training
+from dermgan_tf.annotations import read_annotations
+from dermgan_tf.embeddings import build_embedding
+from dermgan_tf.evaluation import evaluate
+from dermgan_tf.evaluation_report import SHEET_FILE, write_evaluation
+from dermgan_tf.generation import paint_specs
+from dermgan_tf.generation_plan import ImageSpec
+from dermgan_tf.pairs import read_pairs
+from dermgan_tf.phantom import phantom_vocabulary, write_phantom
 from dermgan_tf.progress import silent
+from dermgan_tf.report import render_page
+from dermgan_tf.saved_model import export_saved_model, load_trained_generator
+from dermgan_tf.semantic_map import MAX_SKIN_TYPE
+from dermgan_tf.vocabulary import Vocabulary
 
 CONDITIONS = 8
 CASES = 320
@@ -24,12 +38,35 @@ STEPS = 3000
 CLASSIFIER_STEPS = 400
 TRIALS = 50  # resamples behind each Fréchet distance, as in the DermGAN paper
 SWEEP_SEED = 1
-# Sheets: (title, sweep, what is held fixed).
+EMBEDDING_NAME = "baseline_classifier"
+# (title, sweep, what is held fixed, what a reader should look for).
 SHEETS = (
-    ("Skin colour", "skin_color", {}),
-    ("Size", "size", {}),
-    ("Condition", "condition", {"variants": 3}),
-    ("Place", "place", {"condition": "melanocytic nevus"}),
+    (
+        "Skin colour",
+        "skin_color",
+        {},
+        "In each row one scene on the six Fitzpatrick skin types, I to VI: the skin "
+        "should darken from left to right, and the lesion stay where it is.",
+    ),
+    (
+        "Size",
+        "size",
+        {},
+        "The lesion should fill its box as the box grows.",
+    ),
+    (
+        "Condition",
+        "condition",
+        {"variants": 3},
+        "The same box and skin; each condition should be known by shape, colour and "
+        "texture. Rows differ in the seed alone.",
+    ),
+    (
+        "Place",
+        "place",
+        {"condition": "melanocytic nevus"},
+        "The mole should move with its box.",
+    ),
 )
 
 
@@ -75,11 +112,6 @@ def run_quickstart(
     Returns:
         The content of metrics.json; "seconds" holds the durations by step.
     """
-    from dermgan_tf import generation, generation_plan, prepare, training
-    from dermgan_tf.annotations import read_annotations
-    from dermgan_tf.phantom import phantom_vocabulary, write_phantom
-    from dermgan_tf.saved_model import export_saved_model, load_trained_generator
-
     output_dir = pathlib.Path(output_dir)
     timer = Timer()
     vocabulary = phantom_vocabulary(CONDITIONS)
@@ -121,17 +153,137 @@ def run_quickstart(
             progress=progress,
         )
     with timer.step("export"):
-        loaded = load_trained_generator(output_dir / "model")
+        trained_generator, _, provenance = load_trained_generator(output_dir / "model")
         export_saved_model(
-            loaded.generator, loaded.vocabulary, output_dir / "generator"
+            trained_generator, vocabulary, output_dir / "generator", provenance
         )
         generator = generation.load_generator(output_dir / "generator")
     with timer.step("paint sheets"):
-        for _, kind, fixed in SHEETS:
+        sheets = []
+        for title, kind, fixed, look_for in SHEETS:
             sweep = generation_plan.plan_sweep(
                 kind, vocabulary, seed=SWEEP_SEED, **fixed
             )
             folder = output_dir / "sweeps" / kind
             folder.mkdir(parents=True)
             generation.write_sweep(generator, sweep, folder)
-    return {}
+            png = (folder / "sheet.png").read_bytes()
+            sheets.append({"title": title, "look_for": look_for, "png": png})
+    with timer.step("train classifiers"):
+        crops = {
+            split: classifier.labelled_crops(output_dir / "pairs", split)
+            for split in ("train", "validation", "test")
+        }
+        per_condition, specs = balancing_specs(
+            list(read_pairs(output_dir / "pairs", "train")), vocabulary, seed
+        )
+        synthetic = classifier.LabelledImages(
+            np.stack([image for _, _, image in paint_specs(generator, specs)]),
+            [vocabulary.index(spec.condition) for spec in specs],
+            vocabulary.conditions,
+        )
+        arms = {}
+        for name, more in (("baseline", None), ("augmented", synthetic)):
+            arms[name] = classifier.train_classifier(
+                crops["train"],
+                crops["validation"],
+                more,
+                steps=classifier_steps,
+                seed=seed,
+                progress=progress,
+            )
+        comparison = classifier.compare_classifiers(
+            crops["test"],
+            *(classifier.predict(arm, crops["test"].images) for arm in arms.values()),
+            seed=seed,
+        )
+        arms["baseline"].save(output_dir / f"{EMBEDDING_NAME}.keras")
+    with timer.step("evaluate"):
+        evaluation = evaluate(
+            generator,
+            output_dir / "pairs",
+            build_embedding(os.fspath(output_dir / f"{EMBEDDING_NAME}.keras")),
+            trials=TRIALS,
+            seed=seed,
+            progress=progress,
+        )
+        (output_dir / "evaluation").mkdir()
+        write_evaluation(output_dir / "evaluation", evaluation)
+    metrics = {
+        "data": {
+            "photos": len(annotations),
+            "cases": cases,
+            "conditions": list(vocabulary),
+            "image_size": IMAGE_SIZE,
+            "crops": pairs["crops"],
+            "fingerprint": pairs["fingerprint"],
+        },
+        "training": {
+            "steps": trained.step,
+            "images": trained.step * BATCH_SIZE,
+            "losses": trained.losses,
+        },
+        "evaluation": evaluation.metrics,
+        "classifier": {
+            "real_images": len(crops["train"]),
+            "synthetic_images": len(synthetic),
+            "images_per_condition": per_condition,
+            "comparison": comparison,
+        },
+        "seconds": timer.seconds,
+    }
+    page = render_page(
+        "quickstart.html",
+        metrics=metrics,
+        sheets=sheets,
+        held_out=(output_dir / "evaluation" / SHEET_FILE).read_bytes(),
+    )
+    (output_dir / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+    (output_dir / "report.html").write_text(page, encoding="utf-8")
+    return metrics
+
+
+def balancing_specs(
+    pairs: Sequence[dict[str, Any]], vocabulary: Vocabulary, seed: int
+) -> tuple[int, list[ImageSpec]]:
+    """Plans synthetic images that bring every condition to as many as the commonest.
+
+    Boxes are those of training crops of the same condition, turned or mirrored, so
+    sizes and places follow the training set's; skin types take turns, so that the
+    added images favour none.
+
+    Args:
+        pairs: training pairs, as from `read_pairs`.
+        vocabulary: their conditions. One without a crop is left out.
+        seed: int.
+
+    Returns:
+        (images per condition, specs).
+    """
+    rng = np.random.default_rng(seed)
+    crops = collections.defaultdict(list)
+    for pair in pairs:
+        crops[pair["condition"]].append(pair)
+    per_condition = max(map(len, crops.values()))
+    specs = []
+    for condition in vocabulary:
+        if condition not in crops:
+            continue
+        for _ in range(per_condition - len(crops[condition])):
+            pair = crops[condition][rng.integers(len(crops[condition]))]
+            boxes = np.array(pair["boxes"], np.float64)
+            if rng.random() < 0.5:  # transpose
+                boxes = boxes[:, [1, 0, 3, 2]]
+            if rng.random() < 0.5:  # mirror left to right
+                boxes = np.stack(
+                    [boxes[:, 0], 1 - boxes[:, 3], boxes[:, 2], 1 - boxes[:, 1]], axis=1
+                )
+            specs.append(
+                ImageSpec(
+                    condition,
+                    len(specs) % MAX_SKIN_TYPE + 1,
+                    tuple(tuple(map(float, np.clip(box, 0, 1))) for box in boxes),
+                    seed=int(rng.integers(2**31)),
+                )
+            )
+    return per_condition, specs

@@ -28,6 +28,7 @@ def define_flags():
 
 
 def main(args):
+    program.load_tensorflow()
     from dermgan_tf.generation import load_generator
     from dermgan_tf.run_record import write_run_record
     from dermgan_tf.saved_model import export_saved_model, load_trained_generator

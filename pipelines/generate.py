@@ -76,7 +76,6 @@ def define_flags():
 
 
 def main(args):
-    from dermgan_tf.generation import load_generator, write_images, write_sweep
     from dermgan_tf.generation_plan import (
         parse_boxes,
         plan_sweep,
@@ -88,6 +87,9 @@ def main(args):
 
     start = time.monotonic()
     boxes = None if args.boxes is None else parse_boxes(args.boxes)
+    program.load_tensorflow()
+    from dermgan_tf.generation import load_generator, write_images, write_sweep
+
     generator = load_generator(args.saved_model)
     vocabulary = generator.vocabulary
     given = (args.seed, args.condition, args.fitzpatrick, boxes)

@@ -1,5 +1,6 @@
 """Cuts crops around the ROIs of annotated photos and writes them with semantic maps."""
 
+import os
 import time
 
 from absl import flags
@@ -52,12 +53,15 @@ def define_flags():
 
 
 def main(args):
-    from dermgan_tf.prepare import prepare_pairs
+    from dermgan_tf.phantom import phantom_vocabulary
+    from dermgan_tf.prepare import phantom_photos, prepare_pairs
     from dermgan_tf.run_record import write_run_record
 
     start = time.monotonic()
     if args.phantom:
-        photos, vocabulary, rejects, left_out = phantom_photos(args)
+        vocabulary = phantom_vocabulary(args.phantom_conditions)
+        photos = phantom_photos(args.phantom_cases, vocabulary, args.seed)
+        rejects, left_out = [], 0
     else:
         photos, vocabulary, rejects, left_out = annotated_photos(args)
     info = prepare_pairs(
@@ -85,57 +89,30 @@ def main(args):
     print_summary(info, left_out, args.output_dir, seconds)
 
 
-def phantom_photos(args):
-    from dermgan_tf import phantom
-    from dermgan_tf.prepare import PhantomSource
-
-    vocabulary = phantom.phantom_vocabulary(args.phantom_conditions)
-    cases = phantom.case_plan(args.phantom_cases, vocabulary, args.seed)
-    photos = [
-        PhantomSource(case, index, vocabulary)
-        for case in cases
-        for index in range(case.num_photos)
-    ]
-    return photos, vocabulary, [], 0
-
-
 def annotated_photos(args):
-    import os
-
     from dermgan_tf.annotations import annotations_vocabulary, read_annotations
-    from dermgan_tf.errors import InputError
+    from dermgan_tf.errors import InputError, check_reject_fraction
     from dermgan_tf.prepare import AnnotatedPhoto
     from dermgan_tf.vocabulary import Vocabulary
 
     annotations, rejects = read_annotations(args.annotations)
-    if not annotations and not rejects:
+    lines = len(annotations) + len(rejects)
+    if not lines:
         raise InputError(f"{args.annotations} describes no photo")
-    left_out = 0
-    if annotations:
-        vocabulary = annotations_vocabulary(annotations)
-    else:  # all lines are bad: prepare_pairs says so
-        vocabulary = Vocabulary(["none"])
+    check_reject_fraction(rejects, lines, args.max_reject_fraction, args.annotations)
+    vocabulary = annotations_vocabulary(annotations)
     if args.conditions:
-        found = vocabulary
-        vocabulary = Vocabulary(name.strip() for name in args.conditions)
+        found, vocabulary = vocabulary, Vocabulary(n.strip() for n in args.conditions)
         for name in vocabulary:
-            found.index(name)
-        wanted = [
-            annotation
-            for annotation in annotations
-            if all(
-                name in vocabulary
-                for name in (
-                    annotation.condition,
-                    *(r.condition for r in annotation.rois),
-                )
-            )
-        ]
-        left_out = len(annotations) - len(wanted)
-        annotations = wanted
+            found.index(name)  # a name that no photo has is a slip
     folder = os.path.dirname(os.path.abspath(args.annotations))
-    photos = [AnnotatedPhoto(folder, annotation) for annotation in annotations]
-    return photos, vocabulary, rejects, left_out
+    photos = [
+        AnnotatedPhoto(folder, annotation)
+        for annotation in annotations
+        if {annotation.condition, *(r.condition for r in annotation.rois)}
+        <= set(vocabulary)
+    ]
+    return photos, vocabulary, rejects, len(annotations) - len(photos)
 
 
 def print_summary(info, left_out, output_dir, seconds):

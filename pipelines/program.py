@@ -13,8 +13,9 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-# Chatter of the native libraries would drown the progress bar; errors stay.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# Chatter of the native libraries would drown the progress bar; what matters comes as
+# an exception.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from absl import app, flags, logging  # noqa: E402
 

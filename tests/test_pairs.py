@@ -373,7 +373,7 @@ def test_image_and_map_are_turned_alike(data_dir):
 
 
 def test_many_shards_and_small_shuffle_windows(photos, tmp_path, monkeypatch):
-    monkeypatch.setattr(prepare, "SHARD_BYTES", 25_000)
+    monkeypatch.setattr(pairs, "SHARD_BYTES", 25_000)
     monkeypatch.setattr(pairs, "SHUFFLE_BYTES", 100_000)
     folder = tmp_path / "pairs"
     info = prepare_pairs(photos, VOCABULARY, folder, SIZE, 3, workers=1)

@@ -98,7 +98,7 @@ def basal_cell_carcinoma(patch: Patch, rng: np.random.Generator) -> None:
     vessels = patch.strokes([_vessel(rng) for _ in range(9)], 0.03)
     patch.haemoglobin += 1.3 * vessels * body * (1 - ulcer)
     if patch.darkness > 0.3 or rng.random() < 0.2:  # pigmented form
-        dots = body * ramp(patch.noise(rng, 2), 0.6, 1.3) * (1 - ulcer)
+        dots = body * ramp(patch.noise(rng, 4), 0.8, 1.6) * (1 - ulcer)
         patch.melanin += 1.4 * dots
         patch.cover(SLATE * (1 - 0.5 * patch.darkness), 0.4 * dots)
     patch.cover(CRUST, 0.85 * ulcer)

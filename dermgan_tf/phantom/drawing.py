@@ -257,7 +257,7 @@ def _place(lesions, zoom, body, height, width, rng) -> list[tuple]:
         value = min(free, 0) * 10 - off + 0.6 * rng.random()
         if value > score:
             best, score = (x, y), value
-    if _room_at(body.room, *best, step) < 0.9 * radius:
+    if _room_at(body.room, *best, step) < radius:
         row, column = np.unravel_index(np.argmax(body.room), body.room.shape)
         best = ((column + 0.5) * step, (row + 0.5) * step)
     cos, sin = np.cos(angle), np.sin(angle)

@@ -1,0 +1,109 @@
+"""Judges an exported generator on held-out maps: metrics.json, report.html, figures.
+
+Distances between synthetic and real images stand beside those between real and real,
+with the embedding's name, the number of images and an interval.
+"""
+
+import time
+
+from absl import flags
+
+from pipelines import program
+
+
+def define_flags() -> None:
+    flags.DEFINE_string(
+        "saved_model", None, "Folder that export_generator made.", required=True
+    )
+    flags.DEFINE_string(
+        "data_dir", None, "Folder of pairs that prepare_pairs made.", required=True
+    )
+    flags.DEFINE_string(
+        "output_dir", None, "Folder to make; holds the report.", required=True
+    )
+    flags.DEFINE_enum(
+        "split",
+        "test",
+        ["train", "validation", "test"],
+        "The split whose maps are painted and whose images are compared with.",
+    )
+    flags.DEFINE_string(
+        "embedding",
+        "inception_v3",
+        "Network that the distances are measured in: inception_v3, mobilenet_v2, or "
+        "the path of a .keras model. Distances compare only within one embedding.",
+    )
+    flags.DEFINE_string(
+        "embedding_weights",
+        None,
+        "Weights file (.weights.h5, without top) for inception_v3 or mobilenet_v2. "
+        "Default: ImageNet weights, which Keras downloads on first use.",
+    )
+    flags.DEFINE_integer(
+        "trials",
+        50,
+        "Random subsets, of half of the images each, over which the Fréchet distance's "
+        "mean, deviation and 95 % interval are taken.",
+        lower_bound=1,
+    )
+    flags.DEFINE_integer(
+        "max_images",
+        None,
+        "Judge at most this many pairs of the split, drawn at random. Default: all.",
+        lower_bound=1,
+    )
+    flags.DEFINE_integer("seed", 0, "Seed of the random draws.", lower_bound=0)
+    flags.DEFINE_bool("overwrite", False, "Replace a non-empty output folder.")
+
+
+def main(args) -> None:
+    from dermgan_tf.embeddings import build_embedding
+    from dermgan_tf.evaluation import evaluate
+    from dermgan_tf.evaluation_report import write_evaluation
+    from dermgan_tf.generation import load_generator
+    from dermgan_tf.output_folder import output_folder
+    from dermgan_tf.run_record import write_run_record
+
+    started = time.monotonic()
+    with output_folder(args.output_dir, args.overwrite) as folder:
+        evaluation = evaluate(
+            load_generator(args.saved_model),
+            args.data_dir,
+            build_embedding(args.embedding, args.embedding_weights),
+            split=args.split,
+            trials=args.trials,
+            max_images=args.max_images,
+            seed=args.seed,
+            progress=program.progress,
+        )
+        write_evaluation(folder, evaluation)
+        metrics = evaluation.metrics
+        write_run_record(
+            folder,
+            "evaluate_gan",
+            program.flag_values(args),
+            seed=args.seed,
+            data_fingerprint=metrics["data"]["fingerprint"],
+            durations={"total": time.monotonic() - started},
+        )
+    print(f"embedding: {metrics['embedding']['name']}")
+    for name, values in metrics["distances"].items():
+        trials = values["frechet_trials"]
+        low, high = trials["interval_95"]
+        print(
+            f"Fréchet distance, {name.replace('_', ' against ')}: "
+            f"{trials['mean']:.2f} (95 % {low:.2f} to {high:.2f}, {trials['trials']} "
+            f"trials of {trials['sample_size']} images)"
+        )
+    spearman = metrics["skin_tone"]["synthetic"]["spearman"]
+    shown = "undefined" if spearman is None else f"{spearman:.3f}"
+    print(f"Spearman correlation of ITA with the skin type asked for: {shown}")
+    print(f"report: {args.output_dir}/report.html")
+
+
+def run() -> None:
+    program.run(define_flags, main)
+
+
+if __name__ == "__main__":
+    run()
