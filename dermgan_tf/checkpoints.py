@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import shutil
 import time
 from typing import Any
@@ -87,11 +88,14 @@ class Checkpoints:
 
     def _cannot_save(self, step: int, error: Exception) -> str:
         cause = getattr(error, "message", None) or str(error)
+        cause = re.sub(
+            r"\{\{.*?\}\} | \[Op:\w+\]", "", cause
+        )  # TensorFlow's own places
         intact = self.saved_steps()
         stays = f"that of step {intact[-1]} is intact; " if intact else ""
         return (
             f"cannot write the checkpoint of step {step} to {self.folder}: {cause}; "
-            f"{stays}mend the cause (a full disk?) and start again with the same command"
+            f"{stays}mend the cause (a full disk?) and repeat the same command"
         )
 
     def _make_manager(self) -> tf.train.CheckpointManager:

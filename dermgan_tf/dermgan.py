@@ -9,8 +9,8 @@ from dermgan_tf import losses
 
 DEFAULT_LEARNING_RATE = 2e-4  # pix2pix: Adam, 2e-4, beta_1 0.5
 DEFAULT_LOSS_WEIGHTS = {
-    "reconstruction": 10.0,
-    "condition": 10.0,
+    "reconstruction": 5.0,
+    "condition": 5.0,
     "feature_matching": 10.0,
     "adversarial": 1.0,
 }

@@ -217,13 +217,16 @@ def load_pairs(
     if repeat:
         epochs = tf.data.Dataset.range(start // count, 2**62)
         records = epochs.flat_map(epoch_records).skip(start % count)
+        num_batches = tf.data.INFINITE_CARDINALITY
     else:
         records = epoch_records(tf.constant(0, tf.int64)).skip(start)
+        num_batches = -(-max(count - start, 0) // batch_size)
     dataset = records.enumerate(start)
     dataset = dataset.map(
         decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
     )
     dataset = dataset.batch(batch_size, drop_remainder=repeat)
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(num_batches))
     options = tf.data.Options()
     options.deterministic = True
     # Shards are few and nested in epochs: workers share pairs out, not files.

@@ -23,16 +23,16 @@ def render_page(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=_number, interval=_interval, data_uri=_data_uri)
+    environment.filters.update(number=format_number, interval=format_interval, data_uri=_data_uri)
     return environment.get_template(template).render(**values)
 
 
-def _number(value: float | None, digits: int = 4) -> str:
+def format_number(value: float | None, digits: int = 4) -> str:
     """Significant digits; a word for what is undefined."""
     return "undefined" if value is None else f"{value:.{digits}g}"
 
 
-def _interval(ends: list[float] | None) -> str:
+def format_interval(ends: list[float] | None) -> str:
     return "undefined" if ends is None else f"{ends[0]:.4g} to {ends[1]:.4g}"
 
 

@@ -48,21 +48,25 @@ def main(args):
 
 
 def print_summary(metrics, output_dir):
+    from dermgan_tf.report import format_interval, format_number
+
     distances = metrics["evaluation"]["distances"]
     name = metrics["evaluation"]["embedding"]["name"]
     for label, key in (("synthetic", "synthetic_real"), ("phantom", "real_real")):
         trials = distances[key]["frechet_trials"]
-        low, high = trials["interval_95"]
         print(
             f"Fréchet distance ({name}, {trials['sample_size']} images a side), "
-            f"{label} against phantom: {trials['mean']:.4g} "
-            f"(95 % of {trials['trials']} trials: {low:.4g} to {high:.4g})"
+            f"{label} against phantom: {format_number(trials['mean'])} "
+            f"(95 % of {trials['trials']} trials: "
+            f"{format_interval(trials['interval_95'])})"
         )
     comparison = metrics["classifier"]["comparison"]
     for arm in ("baseline", "augmented", "difference"):
         score = comparison[arm]["macro_f1"]
-        low, high = score["interval_95"]
-        print(f"macro F1, {arm}: {score['value']:.3f} (95 %: {low:.3f} to {high:.3f})")
+        print(
+            f"macro F1, {arm}: {format_number(score['value'])} "
+            f"(95 %: {format_interval(score['interval_95'])})"
+        )
     minutes = sum(metrics["seconds"].values()) / 60
     print(f"{minutes:.1f} minutes; open {output_dir}/report.html")
 

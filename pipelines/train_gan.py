@@ -7,6 +7,13 @@ from absl import flags
 
 from pipelines import program
 
+LOSS_WEIGHTS = {
+    "reconstruction": "the mean absolute difference over the whole image",
+    "condition": "the mean absolute difference inside the ROIs",
+    "feature_matching": "the squared difference of discriminator features",
+    "adversarial": "the adversarial loss",
+}
+
 
 def define_flags():
     flags.DEFINE_string(
@@ -40,28 +47,15 @@ def define_flags():
         ["resize_conv", "transposed_conv"],
         "How the generator enlarges; transposed_conv shows checkerboards.",
     )
-    # Losses. Defaults are those of dermgan_tf.dermgan.DEFAULT_LOSS_WEIGHTS.
-    flags.DEFINE_float(
-        "reconstruction_weight",
-        10.0,
-        "Weight of the mean absolute difference over the whole image.",
-        lower_bound=0,
-    )
-    flags.DEFINE_float(
-        "condition_weight",
-        10.0,
-        "Weight of the mean absolute difference inside the ROIs.",
-        lower_bound=0,
-    )
-    flags.DEFINE_float(
-        "feature_matching_weight",
-        10.0,
-        "Weight of the squared difference of discriminator features.",
-        lower_bound=0,
-    )
-    flags.DEFINE_float(
-        "adversarial_weight", 1.0, "Weight of the adversarial loss.", lower_bound=0
-    )
+    # Losses. Defaults are DEFAULT_LOSS_WEIGHTS of dermgan_tf/dermgan.py.
+    for name, meaning in LOSS_WEIGHTS.items():
+        flags.DEFINE_float(
+            f"{name}_weight",
+            None,
+            f"Weight of {meaning}; 0 switches it off. Default: the library's, which "
+            "model.json records.",
+            lower_bound=0,
+        )
     # Optimizers.
     flags.DEFINE_float(
         "generator_learning_rate",
@@ -167,10 +161,9 @@ def main(args):
         base_filters=args.base_filters,
         upsampling=args.upsampling,
         loss_weights={
-            "reconstruction": args.reconstruction_weight,
-            "condition": args.condition_weight,
-            "feature_matching": args.feature_matching_weight,
-            "adversarial": args.adversarial_weight,
+            name: getattr(args, f"{name}_weight")
+            for name in LOSS_WEIGHTS
+            if getattr(args, f"{name}_weight") is not None
         },
         generator_learning_rate=args.generator_learning_rate,
         discriminator_learning_rate=args.discriminator_learning_rate,

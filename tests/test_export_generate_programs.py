@@ -30,7 +30,7 @@ def start(program, *flags):
 
 def run(program, *flags):
     process = start(program, *flags)
-    stdout, stderr = process.communicate(timeout=120)
+    stdout, stderr = process.communicate(timeout=600)
     return process.returncode, stdout, stderr
 
 
@@ -102,16 +102,6 @@ def test_a_training_run_is_exported(model_dir, average, tmp_path):
     assert record["flags"]["use_ema"] is True
 
 
-def test_a_folder_without_a_model_is_one_line(tmp_path):
-    out = tmp_path / "out"
-    code, stdout, stderr = run(
-        "export_generator", f"--model_dir={tmp_path}", f"--output_dir={out}"
-    )
-    assert code == 1 and not stdout
-    assert f"{tmp_path} is not a model folder: it has no model.json" in error_of(stderr)
-    assert not list(tmp_path.iterdir())
-
-
 def test_a_plan_becomes_images(saved_model, tmp_path):
     plan = tmp_path / "plan.json"
     plan.write_text(
@@ -169,7 +159,7 @@ def test_after_a_kill_a_sweep_fills_the_same_folder(saved_model, tmp_path):
     flags = [f"--saved_model={saved_model}", f"--output_dir={out}"]
     process = start("generate", *flags, "--count=1000000")
     aside = tmp_path / "images.partial"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not (aside / "images/000100.png").exists():
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)

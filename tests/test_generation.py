@@ -533,7 +533,7 @@ def test_a_thousand_images_take_no_more_memory_than_a_hundred(saved_model, tmp_p
         [sys.executable, "-c", THOUSAND, str(saved_model), str(tmp_path)],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=1200,
         check=True,
     )
     early, late = (float(peak) for peak in result.stdout.split())

@@ -306,6 +306,7 @@ def test_workers_load_neither_tensorflow_nor_keras():
 
 def test_batches_are_scaled_pairs(data_dir):
     raw = list(read_pairs(data_dir, "validation"))
+    assert len(load_pairs(data_dir, "validation", 4)) == -(-len(raw) // 4)
     loaded = load(data_dir, -1, "validation", batch=4)
     assert sum(len(batch["image"]) for batch in loaded) == len(raw)
     assert len(loaded[-1]["image"]) == len(raw) % 4 or len(raw) % 4 == 0
@@ -336,7 +337,7 @@ def test_every_epoch_shows_every_pair_once_in_another_order(data_dir):
 def test_a_run_goes_on_exactly_where_it_stopped(data_dir, shuffle):
     count = read_pairs_info(data_dir).counts["train"]
     steps = 2 * count // 5 + 3  # well into the third epoch
-    options = dict(seed=7, shuffle=shuffle)
+    options = {"seed": 7, "shuffle": shuffle}
     whole = load(data_dir, steps, **options)
     tf.random.set_seed(1234)  # the program's own randomness must not matter
     for start in (1, count // 5, count // 5 + 1, steps - 2):

@@ -284,7 +284,7 @@ def test_plain_tensorflow_in_another_process_paints_the_same(
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     assert result.returncode == 0, result.stderr
     digests, vocabulary = json.loads(result.stdout)
