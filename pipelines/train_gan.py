@@ -1,4 +1,4 @@
-"""Trains DermGAN on pairs; started again with the same flags, it goes on after a kill."""
+"""Trains DermGAN on pairs; after a kill the same command goes on where it was."""
 
 import signal
 import threading
@@ -195,8 +195,8 @@ def main(args):
     print_summary(result)
     if result.step < result.steps:
         raise InputError(
-            f"stopped by {stop.signal_name} after step {result.step} of {result.steps}, "
-            f"which is saved; the same command goes on from there"
+            f"stopped by {stop.signal_name} after step {result.step} of "
+            f"{result.steps}, which is saved; the same command goes on from there"
         )
 
 

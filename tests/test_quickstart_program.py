@@ -72,7 +72,7 @@ def test_numbers_carry_counts_and_intervals(finished):
     assert trials["trials"] == 50 and len(trials["interval_95"]) == 2
     comparison = metrics["classifier"]["comparison"]
     for arm in ("baseline", "augmented", "difference"):
-        assert len(comparison[arm]["macro_f1"]["interval_95"]) == 2
+        assert len(comparison[arm]["top_1"]["interval_95"]) == 2
     classifier = metrics["classifier"]
     wanted = 8 * classifier["images_per_condition"]
     assert classifier["real_images"] + classifier["synthetic_images"] == wanted
