@@ -196,7 +196,16 @@ class DermGAN(keras.Model):
             self._update_average()
         for name, tracker in self.trackers.items():
             tracker.update_state(values[name])
-        return {name: tracker.result() for name, tracker in self.trackers.items()}
+        results = {name: tracker.result() for name, tracker in self.trackers.items()}
+        if isinstance(
+            self.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy
+        ):  # Keras averages these over an axis, which scalars do not have
+            results = {name: tf.reshape(r, [1]) for name, r in results.items()}
+        return results
+
+    def _maybe_symbolic_build(self, *args, **kwargs):
+        """Does nothing: the networks are built, and Keras' own way of building fails
+        on batches of dicts that are spread over workers."""
 
     def _step_seeds(self, batch_size):
         """One seed an image: a function of run, step and place in the global batch."""

@@ -5,7 +5,7 @@ Its estimators need the removed code; its metrics, losses, tensor pool and summa
 not, and work once the import passes. For the length of that import we put an empty
 module where TF-GAN looks for its estimators, and give `tf` an `estimator` namespace
 with the one name that it reads, a base class. The namespace is taken away again; what
-stays is the empty `tensorflow_gan.python.estimator`, so that `tfgan.estimator` is empty.
+stays is the empty `tensorflow_gan.python.estimator`, so `tfgan.estimator` is empty.
 `keras` and `tf.keras` stay Keras 3.
 """
 

@@ -57,6 +57,7 @@ def define_flags() -> None:
 
 
 def main(args) -> None:
+    program.load_tensorflow()
     from dermgan_tf.embeddings import build_embedding
     from dermgan_tf.evaluation import evaluate
     from dermgan_tf.evaluation_report import write_evaluation

@@ -53,6 +53,7 @@ def define_flags():
 
 
 def main(args):
+    program.load_tensorflow()
     from dermgan_tf.phantom import phantom_vocabulary
     from dermgan_tf.prepare import phantom_photos, prepare_pairs
     from dermgan_tf.run_record import write_run_record

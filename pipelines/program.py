@@ -21,6 +21,8 @@ from absl import app, flags, logging  # noqa: E402
 
 from dermgan_tf.errors import InputError  # noqa: E402
 
+MAX_ERROR = 600  # characters; some native errors print whole tensors
+
 
 def run(define_flags: Callable[[], None], main: Callable[[Any], None]) -> None:
     """Runs a program and exits the process.
@@ -147,4 +149,5 @@ def _describe_os_error(error: OSError) -> str:
 
 
 def _one_line(message: str) -> str:
-    return " ".join(message.split())
+    line = " ".join(message.split())
+    return line if len(line) <= MAX_ERROR else f"{line[:MAX_ERROR]} …"

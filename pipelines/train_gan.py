@@ -146,6 +146,7 @@ def define_flags():
 
 
 def main(args):
+    program.load_tensorflow()
     from dermgan_tf.errors import InputError
     from dermgan_tf.run_record import write_run_record
     from dermgan_tf.strategies import is_chief, make_strategy

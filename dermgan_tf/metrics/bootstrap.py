@@ -32,7 +32,7 @@ def case_resamples(
 
 
 def percentile_interval(values: ArrayLike) -> list[float] | None:
-    """The 2.5th and 97.5th percentile of `values`, NaN left out; None if all are NaN."""
+    """The 2.5th and 97.5th percentile of `values`, NaN left out; None if none is."""
     values = np.asarray(values, np.float64)
     values = values[~np.isnan(values)]
     if not len(values):
