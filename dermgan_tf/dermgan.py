@@ -248,9 +248,9 @@ class DermGAN(keras.Model):
 def _prepare_optimizer(optimizer, network):
     if optimizer is None:
         optimizer = keras.optimizers.Adam(DEFAULT_LEARNING_RATE, beta_1=0.5)
-    if keras.dtype_policies.get(network.dtype_policy).name == "mixed_float16":
-        if not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    half = keras.dtype_policies.get(network.dtype_policy).name == "mixed_float16"
+    if half and not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     if not optimizer.built:
         optimizer.build(network.trainable_variables)
     return optimizer

@@ -8,7 +8,6 @@ filter, as clean-fid does (Parmar et al. 2022): other resizing changes distances
 than models differ.
 """
 
-import hashlib
 import itertools
 import os
 import pathlib
@@ -20,6 +19,7 @@ from PIL import Image
 
 from dermgan_tf.backbones import build_backbone, first_line, weights_name
 from dermgan_tf.errors import InputError
+from dermgan_tf.fingerprint import weights_fingerprint
 
 # The side, in pixels, of the square that each network reads. 299 is Inception's own;
 # MobileNetV2 reads 160, for half of the work of its largest size, 224.
@@ -52,7 +52,7 @@ class Embedding:
         self.image_size = _input_size(model, name)
         self._model = keras.Model(model.inputs, _pooled_features(model, name))
         self.num_features = self._model.output_shape[-1]
-        self.fingerprint = _fingerprint(self._model)
+        self.fingerprint = weights_fingerprint(self._model)
 
     def embed(self, images: Iterable[np.ndarray], batch_size: int = 32) -> np.ndarray:
         """Embeds images, a batch at a time.
@@ -187,12 +187,3 @@ def _pooled_features(model: keras.Model, name: str):
             "feature maps [None, height, width, features]"
         )
     return features
-
-
-def _fingerprint(model: keras.Model) -> str:
-    digest = hashlib.sha256()
-    for weight in model.weights:
-        value = np.ascontiguousarray(keras.ops.convert_to_numpy(weight))
-        digest.update(f"{value.shape} {value.dtype};".encode())
-        digest.update(value.tobytes())
-    return digest.hexdigest()

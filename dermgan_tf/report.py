@@ -23,7 +23,9 @@ def render_page(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=format_number, interval=format_interval, data_uri=_data_uri)
+    environment.filters.update(
+        number=format_number, interval=format_interval, data_uri=_data_uri
+    )
     return environment.get_template(template).render(**values)
 
 

@@ -14,7 +14,6 @@ Boxes are [ymin, xmin, ymax, xmax], 0…1; boxes of four zeros are padding. Any 
 are allowed, zero among them.
 """
 
-import hashlib
 import json
 import os
 import pathlib
@@ -23,11 +22,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 import dermgan_tf
 from dermgan_tf.errors import InputError
+from dermgan_tf.fingerprint import weights_fingerprint
 from dermgan_tf.graph_png import encode_png_with_text
 from dermgan_tf.output_folder import output_folder
 from dermgan_tf.semantic_map import (
@@ -85,16 +84,6 @@ def export_saved_model(
         described.write_text(
             json.dumps(metadata, indent=2, ensure_ascii=False) + "\n", "utf-8"
         )
-
-
-def generator_fingerprint(generator: keras.Model) -> str:
-    """The sha256 (hex) over shapes, dtypes and values of the generator's weights."""
-    digest = hashlib.sha256()
-    for weight in generator.weights:
-        value = np.ascontiguousarray(keras.ops.convert_to_numpy(weight))
-        digest.update(f"{value.shape} {value.dtype};".encode())
-        digest.update(value.tobytes())
-    return digest.hexdigest()
 
 
 def load_trained_generator(
@@ -194,7 +183,7 @@ def _metadata(
     metadata = {
         "synthetic": True,
         "software": f"dermgan_tf {dermgan_tf.__version__}",
-        "generator": generator_fingerprint(generator),
+        "generator": weights_fingerprint(generator),
         "image_size": int(generator.image_size),
         "vocabulary": list(vocabulary.conditions),
         "provenance": dict(provenance or {}),

@@ -72,7 +72,8 @@ class SeededNoise(keras.layers.Layer):
         _, height, width, _ = inputs.shape
         bits = _random_bits(seed, self.salt, height, width, 1)
         # Four random bytes make a sum that is near enough to normal, within ±3.5.
-        total = sum(ops.bitwise_and(_logical_shift(bits, 8 * i), 0xFF) for i in range(4))
+        bytes_ = (ops.bitwise_and(_logical_shift(bits, 8 * i), 0xFF) for i in range(4))
+        total = sum(bytes_)
         noise = (ops.cast(total, "float32") - 2 * 255) / (4 * (256**2 - 1) / 12) ** 0.5
         return inputs + ops.cast(noise, inputs.dtype) * self.strength
 

@@ -4,7 +4,9 @@ A uint8 RGB image (after patent US20240119586A1): R holds the skin colour over t
 image; G and B hold the condition inside its boxes and are 0 outside. With t the
 Fitzpatrick skin type (0 = unknown), k the 0-based condition of K, and n = ceil(sqrt K):
 
-    R = round(255 t / 6)    G = round(255 (k // n + 1) / n)    B = round(255 (k % n + 1) / n)
+    R = round(255 t / 6)
+    G = round(255 (k // n + 1) / n)
+    B = round(255 (k % n + 1) / n)
 """
 
 import dataclasses

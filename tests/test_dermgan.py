@@ -168,8 +168,8 @@ def test_two_devices_update_as_one():
                          tf.distribute.MirroredStrategy(["cpu:0", "cpu:1"])):
             with strategy.scope():
                 keras.utils.set_random_seed(0)
-                gan = dg.DermGAN(dg.build_generator(64, 4), dg.build_discriminator(64, 4),
-                                 ema_decay=0.9)
+                networks = dg.build_generator(64, 4), dg.build_discriminator(64, 4)
+                gan = dg.DermGAN(*networks, ema_decay=0.9)
                 gan.compile(keras.optimizers.SGD(0.1), keras.optimizers.SGD(0.1))
             history = gan.fit(repeated(batch()), steps_per_epoch=1, verbose=0).history
             results.append((gan.get_weights(), history))

@@ -9,9 +9,10 @@ import time
 
 import pytest
 
+from dermgan_tf.fingerprint import weights_fingerprint
 from dermgan_tf.generator import build_generator
 from dermgan_tf.photo_io import is_synthetic, read_photo, read_png_text
-from dermgan_tf.saved_model import export_saved_model, generator_fingerprint
+from dermgan_tf.saved_model import export_saved_model
 from dermgan_tf.vocabulary import Vocabulary
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -82,7 +83,7 @@ def test_a_training_run_is_exported(model_dir, average, tmp_path):
         "export_generator", f"--model_dir={model_dir}", f"--output_dir={out}"
     )
     assert code == 0, stderr
-    fingerprint = generator_fingerprint(average)
+    fingerprint = weights_fingerprint(average)
     for part in (
         str(out),
         "checked: loads and paints",

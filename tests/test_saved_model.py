@@ -16,13 +16,13 @@ import tensorflow as tf
 
 import dermgan_tf
 from dermgan_tf.errors import InputError
+from dermgan_tf.fingerprint import weights_fingerprint
 from dermgan_tf.generator import build_generator
 from dermgan_tf.graph_png import crc32, encode_png_with_text
 from dermgan_tf.photo_io import read_png_text
 from dermgan_tf.saved_model import (
     encode_semantic_maps,
     export_saved_model,
-    generator_fingerprint,
     load_trained_generator,
 )
 from dermgan_tf.semantic_map import Roi, encode_semantic_map
@@ -129,7 +129,7 @@ def test_metadata_tells_what_the_model_is(signatures, exported, generator):
     assert metadata == {
         "synthetic": True,
         "software": f"dermgan_tf {dermgan_tf.__version__}",
-        "generator": generator_fingerprint(generator),
+        "generator": weights_fingerprint(generator),
         "image_size": SIZE,
         "vocabulary": list(VOCABULARY),
         "provenance": {"steps": 12, "seed": 3},
@@ -173,7 +173,7 @@ def test_png_files_carry_their_provenance(signatures, generator):
     common = {
         "synthetic": "true",
         "software": f"dermgan_tf {dermgan_tf.__version__}",
-        "generator": generator_fingerprint(generator),
+        "generator": weights_fingerprint(generator),
     }
     assert texts[0] == common | {
         "condition": "eczéma, 湿疹",
@@ -490,11 +490,11 @@ def test_provenance_must_be_json(generator, tmp_path):
 
 def test_the_fingerprint_is_of_the_weights(generator):
     same, other = make_generator(seed=0), make_generator(seed=1)
-    assert generator_fingerprint(same) == generator_fingerprint(generator)
-    assert generator_fingerprint(other) != generator_fingerprint(generator)
+    assert weights_fingerprint(same) == weights_fingerprint(generator)
+    assert weights_fingerprint(other) != weights_fingerprint(generator)
     weight = same.weights[-1]
     weight.assign(keras.ops.convert_to_numpy(weight) + 1e-7)
-    assert generator_fingerprint(same) != generator_fingerprint(generator)
+    assert weights_fingerprint(same) != weights_fingerprint(generator)
 
 
 # --- what training left ------------------------------------------------------------
@@ -513,7 +513,7 @@ def test_averaged_weights_are_preferred(tmp_path):
     last, average = make_generator(1), make_generator(2)
     last.save_weights(folder / "generator.weights.h5")
     loaded, vocabulary, provenance = load_trained_generator(folder)
-    assert generator_fingerprint(loaded) == generator_fingerprint(last)
+    assert weights_fingerprint(loaded) == weights_fingerprint(last)
     assert vocabulary == VOCABULARY
     assert provenance == {
         "image_size": SIZE,
@@ -525,10 +525,10 @@ def test_averaged_weights_are_preferred(tmp_path):
     }
     average.save_weights(folder / "generator_ema.weights.h5")
     loaded, _, provenance = load_trained_generator(folder)
-    assert generator_fingerprint(loaded) == generator_fingerprint(average)
+    assert weights_fingerprint(loaded) == weights_fingerprint(average)
     assert provenance["weights"] == "generator_ema.weights.h5"
     loaded, _, _ = load_trained_generator(folder, use_ema=False)
-    assert generator_fingerprint(loaded) == generator_fingerprint(last)
+    assert weights_fingerprint(loaded) == weights_fingerprint(last)
 
 
 def no_weights(folder):

@@ -175,7 +175,7 @@ def test_every_loss_weight_has_a_flag():
 
 
 def test_two_workers_train_as_one(data_dir, tmp_path):
-    """Two real processes on loopback end with the weights of one on the same batches."""
+    """Two real processes on loopback end with the weights that one process gets."""
 
     def flags(name, strategy):
         return [
