@@ -19,6 +19,7 @@ install: $(VENV)/installed
 # tests need more than the programs do; either stamp is redone when the needs change
 $(VENV)/installed: $(SOURCES)
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip  # old ones search for hours
 	$(BIN)/python -m pip install --quiet --editable .
 	@touch $@
 

@@ -2,7 +2,6 @@
 
 import os
 import pathlib
-import re
 import shutil
 import time
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 from absl import logging
 
-from dermgan_tf.errors import InputError
+from dermgan_tf.errors import InputError, plain_message
 
 _NAME = "step"  # a checkpoint is step-120.index and step-120.data-…
 
@@ -87,15 +86,12 @@ class Checkpoints:
             raise InputError(self._cannot_save(step, error)) from error
 
     def _cannot_save(self, step: int, error: Exception) -> str:
-        cause = getattr(error, "message", None) or str(error)
-        cause = re.sub(
-            r"\{\{.*?\}\} | \[Op:\w+\]", "", cause
-        )  # TensorFlow's own places
         intact = self.saved_steps()
         stays = f"that of step {intact[-1]} is intact; " if intact else ""
         return (
-            f"cannot write the checkpoint of step {step} to {self.folder}: {cause}; "
-            f"{stays}mend the cause (a full disk?) and repeat the same command"
+            f"cannot write the checkpoint of step {step} to {self.folder}: "
+            f"{plain_message(error)}; {stays}mend the cause "
+            f"(a full disk?) and repeat the same command"
         )
 
     def _make_manager(self) -> tf.train.CheckpointManager:

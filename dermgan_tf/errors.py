@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import os
+import re
 from collections.abc import Sequence
 
 
@@ -12,6 +13,12 @@ class InputError(ValueError):
     Programs print it as `error: …` without a traceback. Raise it only for what a user
     can mend; a defect of our own raises anything else.
     """
+
+
+def plain_message(error: Exception) -> str:
+    """An exception's text without the places in a graph that TensorFlow mixes in."""
+    text = getattr(error, "message", None) or str(error)
+    return re.sub(r"\{\{.*?\}\} ?| ?\[Op:\w+\]( name: ?)?", "", text).strip()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -209,8 +209,8 @@ def read_plan(
     """
     try:
         entries = json.loads(pathlib.Path(path).read_text("utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"plan {path} does not exist") from None
+    except OSError as error:
+        raise InputError(f"cannot read plan {path}: {error.strerror}") from None
     except ValueError as error:
         raise InputError(f"plan {path} is not JSON: {error}") from error
     if not isinstance(entries, list) or not entries:

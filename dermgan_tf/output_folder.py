@@ -1,15 +1,18 @@
 """Output appears whole or not at all, and two processes never share a folder."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import pathlib
 import shutil
 from collections.abc import Iterator
 
-from dermgan_tf.errors import InputError
+from dermgan_tf.errors import InputError, plain_message
 
 ASIDE_SUFFIX = ".partial"
+# What a write fails with when the disk, or the user's share of it, is full.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextlib.contextmanager
@@ -28,6 +31,7 @@ def output_folder(
     Raises:
         InputError: if `path` is a file, is not empty and `overwrite` is False, or if
             another process is writing it.
+        OSError: naming `path`, when the disk is full.
     """
     path = pathlib.Path(os.path.abspath(path))
     _check_free(path, overwrite)
@@ -36,7 +40,8 @@ def output_folder(
     with _flock(aside, path):
         _empty(aside)
         try:
-            yield aside
+            with _full_disk_named(path):
+                yield aside
             _check_free(path, overwrite)
             if path.exists():
                 shutil.rmtree(path)
@@ -54,12 +59,13 @@ def locked_folder(path: str | os.PathLike) -> Iterator[pathlib.Path]:
 
     Raises:
         InputError: if `path` is a file or another process holds the folder.
+        OSError: naming `path`, when the disk is full.
     """
     path = pathlib.Path(os.path.abspath(path))
     if path.exists() and not path.is_dir():
         raise InputError(f"{path} is a file, not a folder")
     path.mkdir(parents=True, exist_ok=True)
-    with _flock(path, path):
+    with _flock(path, path), _full_disk_named(path):
         yield path
 
 
@@ -78,6 +84,20 @@ def atomic_write(path: str | os.PathLike, data: bytes) -> None:
         raise
 
 
+@contextlib.contextmanager
+def tensorflow_errors_as_os_errors(folder: str | os.PathLike) -> Iterator[None]:
+    """TensorFlow's writers have their own exceptions for a full disk and the like."""
+    import tensorflow as tf
+
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError:
+        code = errno.ENOSPC
+        raise OSError(code, os.strerror(code), os.fspath(folder)) from None
+    except tf.errors.OpError as error:
+        raise OSError(errno.EIO, plain_message(error), os.fspath(folder)) from None
+
+
 def _check_free(path: pathlib.Path, overwrite: bool) -> None:
     if path.exists() and not path.is_dir():
         raise InputError(f"{path} is a file, not a folder")
@@ -85,6 +105,20 @@ def _check_free(path: pathlib.Path, overwrite: bool) -> None:
         raise InputError(
             f"output folder {path} is not empty; choose another or pass --overwrite"
         )
+
+
+@contextlib.contextmanager
+def _full_disk_named(path: pathlib.Path) -> Iterator[None]:
+    """Says which disk is full: a failed write does not, a failed copy names its source.
+
+    What else fails keeps its name.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), os.fspath(path)) from error
 
 
 @contextlib.contextmanager

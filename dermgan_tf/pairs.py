@@ -7,19 +7,19 @@ the shards. `dermgan_tf.prepare` writes it.
 """
 
 import collections
-import contextlib
 import dataclasses
-import errno
 import hashlib
 import json
 import os
 import pathlib
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
 from dermgan_tf.errors import InputError
+from dermgan_tf.output_folder import tensorflow_errors_as_os_errors
 from dermgan_tf.vocabulary import Vocabulary
 
 DATASET_NAME = "pairs"
@@ -262,8 +262,15 @@ def read_pairs(data_dir: str | os.PathLike, split: str) -> Iterator[dict[str, An
     shards = _checked_shards(data_dir, info, split)
     features = pair_features(info.vocabulary, info.image_size)
     names = info.vocabulary.conditions
-    records = tf.data.TFRecordDataset(shards)
-    for pair in records.map(features.deserialize_example).as_numpy_iterator():
+    records = tf.data.TFRecordDataset(shards).map(features.deserialize_example)
+    records = records.as_numpy_iterator()
+    while True:
+        try:
+            pair = next(records)
+        except StopIteration:
+            return
+        except tf.errors.DataLossError as error:
+            raise damaged_shards(data_dir, info, split, error) from error
         yield {
             "image": pair["image"],
             "semantic_map": pair["semantic_map"],
@@ -276,6 +283,24 @@ def read_pairs(data_dir: str | os.PathLike, split: str) -> Iterator[dict[str, An
             "window": pair["window"],
             "source": pair["source"].decode(),
         }
+
+
+def damaged_shards(
+    data_dir: str | os.PathLike, info: PairsInfo, split: str, error: Exception
+) -> InputError:
+    """The error to raise for the DataLossError of a split, which names no file."""
+    from etils import epath
+
+    damaged = [
+        shard["file"]
+        for shard in info.shards[split]
+        if _sha256_of_file(epath.Path(data_dir) / shard["file"]) != shard["sha256"]
+    ]
+    where = re.search(r"corrupted record at \d+", str(error))
+    return InputError(
+        f"{os.fspath(data_dir)}: {', '.join(damaged) or f'a {split} shard'}: "
+        f"{where.group() if where else 'damaged'}; prepare or copy the pairs again"
+    )
 
 
 def pair_features(vocabulary: Vocabulary, image_size: int):
@@ -320,12 +345,16 @@ class PairsWriter:
 
     def write(self, split: str, pairs: Iterable[dict[str, Any]]) -> None:
         """Appends pairs: dicts after `pair_features`, with images as PNG bytes."""
+        import tensorflow as tf
         import tensorflow_datasets as tfds
 
         for pair in pairs:
             boxes = [tfds.features.BBox(*box) for box in pair["boxes"]]
             record = self._features.serialize_example({**pair, "boxes": boxes})
-            with _tensorflow_errors_as_os_errors(self._folder):
+            # The order of features inside a record differs from process to process.
+            example = tf.train.Example.FromString(record)
+            record = example.SerializeToString(deterministic=True)
+            with tensorflow_errors_as_os_errors(self._folder):
                 self._shard(split).write(record)
             self._shards[split][-1]["pairs"] += 1
             self._shards[split][-1]["bytes"] += len(record)
@@ -342,7 +371,7 @@ class PairsWriter:
         fingerprint = hashlib.sha256()
         shards, split_infos = {}, []
         for split in sorted(self._shards, key=SPLITS.index):
-            with _tensorflow_errors_as_os_errors(self._folder):
+            with tensorflow_errors_as_os_errors(self._folder):
                 self._open.pop(split).close()
             shards[split] = []
             for i, shard in enumerate(self._shards[split]):
@@ -425,20 +454,7 @@ def _flip_and_transpose(image, choices):
 
 def _sha256_of_file(path: pathlib.Path) -> str:
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
+    with path.open("rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-@contextlib.contextmanager
-def _tensorflow_errors_as_os_errors(folder: pathlib.Path) -> Iterator[None]:
-    """TensorFlow's writers have their own exceptions for a full disk and the like."""
-    import tensorflow as tf
-
-    try:
-        yield
-    except tf.errors.ResourceExhaustedError:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from None
-    except tf.errors.OpError as error:
-        raise OSError(errno.EIO, error.message, str(folder)) from None

@@ -15,6 +15,7 @@ import json
 import math
 import multiprocessing
 import os
+import pathlib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -222,6 +223,34 @@ def prepare_pairs(
         InputError: for no usable photo, too many bad ones, a case in two splits, or an
             output folder that is in use or not empty.
     """
+    with output_folder(output_dir, overwrite) as folder:
+        return write_pairs(
+            photos,
+            vocabulary,
+            folder,
+            image_size,
+            crops_per_photo,
+            seed,
+            workers,
+            max_reject_fraction,
+            progress,
+            rejects,
+        )
+
+
+def write_pairs(
+    photos: Sequence[AnnotatedPhoto | PhantomSource],
+    vocabulary: Vocabulary,
+    folder: pathlib.Path,
+    image_size: int = 256,
+    crops_per_photo: int = 4,
+    seed: int = 0,
+    workers: int | None = None,
+    max_reject_fraction: float = 0.1,
+    progress: Callable[..., Iterable] = silent,
+    rejects: Sequence[Reject] = (),
+) -> dict[str, Any]:
+    """`prepare_pairs` into an empty folder, for callers that add to it."""
     _check_arguments(image_size, crops_per_photo, seed, workers)
     photos = sorted(photos, key=_image_id)
     rejects = list(rejects)
@@ -248,41 +277,40 @@ def prepare_pairs(
         raise InputError(
             f"none of {len(photos)} photos has a ROI: there is nothing to cut"
         )
-    with output_folder(output_dir, overwrite) as folder:
-        writer = PairsWriter(folder, vocabulary, image_size)
-        summary = _Summary()
-        with contextlib.closing(_ordered_map(work, jobs, workers)) as outcomes:
-            for outcome in progress(outcomes, total=len(jobs), desc="cutting"):
-                if outcome.reject:
-                    rejects.append(outcome.reject)
-                    continue
-                if not outcome.pairs:  # a phantom without ROI
-                    without_roi += 1
-                    continue
-                writer.write(outcome.split, outcome.pairs)
-                summary.add(outcome)
-        check_reject_fraction(rejects, total, max_reject_fraction, "the photos")
-        if not summary.crops:
-            raise InputError("none of the photos has a ROI: there is nothing to cut")
-        info = {
-            "format_version": FORMAT_VERSION,
-            "vocabulary": list(vocabulary),
-            "image_size": image_size,
-            "source": "+".join(sorted(summary.sources)),
-            "seed": seed,
-            "crops_per_photo": crops_per_photo,
-            **summary.as_json(),
-            "photos_without_roi": without_roi,
-            "rejected": len(rejects),
-            **writer.finish(),
-        }
-        write_rejects(folder / "rejects.csv", rejects)
-        (folder / INFO_FILE).write_text(
-            json.dumps(info, indent=2, ensure_ascii=False) + "\n", "utf-8"
-        )
-        for split in info["crops"]:
-            sheet = summary.sheet(split, vocabulary)
-            (folder / f"sheet_{split}.png").write_bytes(photo_io.encode_png(sheet))
+    writer = PairsWriter(folder, vocabulary, image_size)
+    summary = _Summary()
+    with contextlib.closing(_ordered_map(work, jobs, workers)) as outcomes:
+        for outcome in progress(outcomes, total=len(jobs), desc="cutting"):
+            if outcome.reject:
+                rejects.append(outcome.reject)
+                continue
+            if not outcome.pairs:  # a phantom without ROI
+                without_roi += 1
+                continue
+            writer.write(outcome.split, outcome.pairs)
+            summary.add(outcome)
+    check_reject_fraction(rejects, total, max_reject_fraction, "the photos")
+    if not summary.crops:
+        raise InputError("none of the photos has a ROI: there is nothing to cut")
+    info = {
+        "format_version": FORMAT_VERSION,
+        "vocabulary": list(vocabulary),
+        "image_size": image_size,
+        "source": "+".join(sorted(summary.sources)),
+        "seed": seed,
+        "crops_per_photo": crops_per_photo,
+        **summary.as_json(),
+        "photos_without_roi": without_roi,
+        "rejected": len(rejects),
+        **writer.finish(),
+    }
+    write_rejects(folder / "rejects.csv", rejects)
+    (folder / INFO_FILE).write_text(
+        json.dumps(info, indent=2, ensure_ascii=False) + "\n", "utf-8"
+    )
+    for split in info["crops"]:
+        sheet = summary.sheet(split, vocabulary)
+        (folder / f"sheet_{split}.png").write_bytes(photo_io.encode_png(sheet))
     return info
 
 

@@ -28,7 +28,7 @@ import dermgan_tf
 from dermgan_tf.errors import InputError
 from dermgan_tf.fingerprint import weights_fingerprint
 from dermgan_tf.graph_png import encode_png_with_text
-from dermgan_tf.output_folder import output_folder
+from dermgan_tf.output_folder import output_folder, tensorflow_errors_as_os_errors
 from dermgan_tf.semantic_map import (
     BOX_DECIMALS,
     MAX_SKIN_TYPE,
@@ -65,25 +65,39 @@ def export_saved_model(
 
     Raises:
         InputError: if `path` is not free, or `provenance` is not JSON.
+        OSError: if `path` cannot be written to.
+    """
+    with output_folder(path, overwrite) as folder:
+        write_saved_model(generator, vocabulary, folder, provenance)
+
+
+def write_saved_model(
+    generator: keras.Model,
+    vocabulary: Vocabulary,
+    folder: pathlib.Path,
+    provenance: Mapping[str, Any] | None = None,
+) -> None:
+    """`export_saved_model` into an empty folder, for callers that add to it.
+
+    Raises:
+        InputError: if `provenance` is not JSON.
+        OSError: if the folder cannot be written to.
     """
     metadata = _metadata(generator, vocabulary, provenance)
-    with output_folder(path, overwrite) as folder:
-        served = _ServedGenerator(generator, vocabulary, metadata)
-        signatures = {
-            "serving_default": served.paint_maps,
-            "from_annotation": served.paint_annotations,
-            "png": served.paint_pngs,
-            "metadata": served.tell_metadata,
-        }
-        try:
-            tf.saved_model.save(served, os.fspath(folder), signatures=signatures)
-        except tf.errors.OpError as error:  # how TensorFlow tells of a full disk
-            raise InputError(f"cannot write {path}: {error.message}") from error
-        described = folder / METADATA_FILE
-        described.parent.mkdir(exist_ok=True)
-        described.write_text(
-            json.dumps(metadata, indent=2, ensure_ascii=False) + "\n", "utf-8"
-        )
+    served = _ServedGenerator(generator, vocabulary, metadata)
+    signatures = {
+        "serving_default": served.paint_maps,
+        "from_annotation": served.paint_annotations,
+        "png": served.paint_pngs,
+        "metadata": served.tell_metadata,
+    }
+    with tensorflow_errors_as_os_errors(folder):
+        tf.saved_model.save(served, os.fspath(folder), signatures=signatures)
+    described = folder / METADATA_FILE
+    described.parent.mkdir(exist_ok=True)
+    described.write_text(
+        json.dumps(metadata, indent=2, ensure_ascii=False) + "\n", "utf-8"
+    )
 
 
 def load_trained_generator(

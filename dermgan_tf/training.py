@@ -2,12 +2,10 @@
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 import math
 import os
 import pathlib
-import re
 import shutil
 import tempfile
 import time
@@ -22,8 +20,18 @@ from dermgan_tf.dermgan import DEFAULT_LEARNING_RATE, DEFAULT_LOSS_WEIGHTS, Derm
 from dermgan_tf.discriminator import build_discriminator
 from dermgan_tf.errors import InputError
 from dermgan_tf.generator import build_generator
-from dermgan_tf.output_folder import atomic_write, locked_folder
-from dermgan_tf.pairs import PairsInfo, load_pairs, read_pairs, read_pairs_info
+from dermgan_tf.output_folder import (
+    atomic_write,
+    locked_folder,
+    tensorflow_errors_as_os_errors,
+)
+from dermgan_tf.pairs import (
+    PairsInfo,
+    damaged_shards,
+    load_pairs,
+    read_pairs,
+    read_pairs_info,
+)
 from dermgan_tf.progress import silent
 from dermgan_tf.strategies import is_chief
 from dermgan_tf.training_callbacks import (
@@ -333,7 +341,8 @@ def _run_steps(
     )
     summaries = folder / "tensorboard"
     cut_summaries(summaries, first_step)
-    writer = tf.summary.create_file_writer(str(summaries))
+    with tensorflow_errors_as_os_errors(summaries):
+        writer = tf.summary.create_file_writer(str(summaries))
     log = LossLog(
         *span,
         log_every,
@@ -377,11 +386,7 @@ def _run_steps(
             f"may change) and start again"
         ) from error
     except tf.errors.DataLossError as error:
-        where = re.search(r"corrupted record at \d+", error.message)
-        raise InputError(
-            f"{_damaged_shards(data_dir, info)}: "
-            f"{where.group() if where else 'damaged'}; prepare or copy the pairs again"
-        ) from error
+        raise damaged_shards(data_dir, info, "train", error) from error
     finally:
         bar.close()
         writer.close()
@@ -496,19 +501,6 @@ def _sample_split(info: PairsInfo) -> str:
     return next(
         name for name in ("validation", "test", "train") if info.counts.get(name)
     )
-
-
-def _damaged_shards(data_dir: str | os.PathLike, info: PairsInfo) -> str:
-    """The training shards whose content is not what was written."""
-    damaged = []
-    for shard in info.shards["train"]:
-        with tf.io.gfile.GFile(os.path.join(data_dir, shard["file"]), "rb") as file:
-            digest = hashlib.sha256()
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
-        if digest.hexdigest() != shard["sha256"]:
-            damaged.append(shard["file"])
-    return f"{os.fspath(data_dir)}: {', '.join(damaged) or 'a training shard'}"
 
 
 def _describe_last(checkpoints: Checkpoints) -> str:

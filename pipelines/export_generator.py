@@ -30,29 +30,29 @@ def define_flags():
 def main(args):
     program.load_tensorflow()
     from dermgan_tf.generation import load_generator
+    from dermgan_tf.output_folder import output_folder
     from dermgan_tf.run_record import write_run_record
-    from dermgan_tf.saved_model import export_saved_model, load_trained_generator
+    from dermgan_tf.saved_model import load_trained_generator, write_saved_model
 
     start = time.monotonic()
     output_dir = args.output_dir or default_output_dir(args.model_dir)
     generator, vocabulary, provenance = load_trained_generator(
         args.model_dir, args.use_ema
     )
-    export_saved_model(
-        generator, vocabulary, output_dir, provenance, overwrite=args.overwrite
-    )
-    exported = time.monotonic()
-    saved = load_generator(output_dir)
-    check_paints(saved, generator)
-    seconds = {"export": exported - start, "check": time.monotonic() - exported}
-    write_run_record(
-        output_dir,
-        "export_generator",
-        program.flag_values(args),
-        seed=provenance.get("seed"),
-        data_fingerprint=provenance.get("data_fingerprint"),
-        durations=seconds,
-    )
+    with output_folder(output_dir, args.overwrite) as folder:
+        write_saved_model(generator, vocabulary, folder, provenance)
+        exported = time.monotonic()
+        saved = load_generator(folder)
+        check_paints(saved, generator)
+        seconds = {"export": exported - start, "check": time.monotonic() - exported}
+        write_run_record(
+            folder,
+            "export_generator",
+            program.flag_values(args),
+            seed=provenance.get("seed"),
+            data_fingerprint=provenance.get("data_fingerprint"),
+            durations=seconds,
+        )
     print_summary(saved, output_dir)
 
 

@@ -152,7 +152,7 @@ def _check_flags(values):
         if not values["input_dir"]:
             raise flags.ValidationError("--format=pad_ufes_20 needs --input_dir")
         return True
-    if not values["condition"]:
+    if not (values["condition"] or "").strip():
         raise flags.ValidationError("--format=mask_folder needs --condition")
     if not values["input_dir"] and not (values["images_dir"] and values["masks_dir"]):
         raise flags.ValidationError(

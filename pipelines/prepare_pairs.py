@@ -54,8 +54,9 @@ def define_flags():
 
 def main(args):
     program.load_tensorflow()
+    from dermgan_tf.output_folder import output_folder
     from dermgan_tf.phantom import phantom_vocabulary
-    from dermgan_tf.prepare import phantom_photos, prepare_pairs
+    from dermgan_tf.prepare import phantom_photos, write_pairs
     from dermgan_tf.run_record import write_run_record
 
     start = time.monotonic()
@@ -65,28 +66,28 @@ def main(args):
         rejects, left_out = [], 0
     else:
         photos, vocabulary, rejects, left_out = annotated_photos(args)
-    info = prepare_pairs(
-        photos,
-        vocabulary,
-        args.output_dir,
-        image_size=args.image_size,
-        crops_per_photo=args.crops_per_photo,
-        seed=args.seed,
-        workers=args.workers,
-        max_reject_fraction=args.max_reject_fraction,
-        overwrite=args.overwrite,
-        progress=program.progress,
-        rejects=rejects,
-    )
-    seconds = time.monotonic() - start
-    write_run_record(
-        args.output_dir,
-        "prepare_pairs",
-        program.flag_values(args),
-        seed=args.seed,
-        data_fingerprint=info["fingerprint"],
-        durations={"prepare_pairs": seconds},
-    )
+    with output_folder(args.output_dir, args.overwrite) as folder:
+        info = write_pairs(
+            photos,
+            vocabulary,
+            folder,
+            image_size=args.image_size,
+            crops_per_photo=args.crops_per_photo,
+            seed=args.seed,
+            workers=args.workers,
+            max_reject_fraction=args.max_reject_fraction,
+            progress=program.progress,
+            rejects=rejects,
+        )
+        seconds = time.monotonic() - start
+        write_run_record(
+            folder,
+            "prepare_pairs",
+            program.flag_values(args),
+            seed=args.seed,
+            data_fingerprint=info["fingerprint"],
+            durations={"prepare_pairs": seconds},
+        )
     print_summary(info, left_out, args.output_dir, seconds)
 
 

@@ -213,7 +213,7 @@ def test_every_problem_of_a_plan_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (None, "does not exist"),
+        (None, "No such file"),
         ("[{]", "is not JSON"),
         ("{}", "is not a list of entries such as"),
         ("[]", "is not a list of entries"),

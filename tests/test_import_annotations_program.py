@@ -170,6 +170,10 @@ def test_bad_usage(data, tmp_path):
     out = f"--output_dir={tmp_path / 'out'}"
     for arguments, words in [
         (["--format=mask_folder", f"--input_dir={data}", out], ["--condition"]),
+        (
+            ["--format=mask_folder", "--condition= ", f"--input_dir={data}", out],
+            ["--condition"],
+        ),
         (["--format=mask_folder", "--condition=x", out], ["--input_dir"]),
         (["--format=pad_ufes_20", out], ["--input_dir"]),
         (["--format=coco", out], ["mask_folder"]),

@@ -1,3 +1,4 @@
+import errno
 import os
 import subprocess
 import sys
@@ -65,6 +66,19 @@ def test_two_processes_never_share_and_a_killed_one_frees_it(kind, tmp_path):
     with kind(path) as folder:
         left = os.listdir(folder)
     assert left == ([] if kind is output_folder else ["half"])
+
+
+@pytest.mark.parametrize("kind", [output_folder, locked_folder])
+def test_a_full_disk_is_named(kind, tmp_path):
+    """Writing to /dev/full fails as on a full disk, and Python names no file then."""
+    with pytest.raises(OSError) as caught, kind(tmp_path / "out"):
+        with open("/dev/full", "w") as file:
+            file.write("x")
+            file.flush()
+    assert caught.value.errno == errno.ENOSPC
+    assert caught.value.filename == str(tmp_path / "out")
+    with pytest.raises(FileNotFoundError, match="nowhere"), kind(tmp_path / "out"):
+        (tmp_path / "nowhere").read_text()
 
 
 def test_atomic_write(tmp_path):

@@ -113,6 +113,14 @@ def test_records_do_not_depend_on_workers_or_order(photos, data_dir, tmp_path, w
         assert again.read_bytes() == first.read_bytes(), name
 
 
+def test_records_do_not_depend_on_the_process(data_dir):
+    """Protocol buffers order their maps anew in each process, unless told not to."""
+    for path in data_dir.glob("*.tfrecord-*"):
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            example = tf.train.Example.FromString(record)
+            assert record == example.SerializeToString(deterministic=True)
+
+
 def test_another_seed_cuts_other_windows_in_the_same_splits(photos, data_dir, tmp_path):
     info = prepare_pairs(photos, VOCABULARY, tmp_path / "p", SIZE, 3, seed=1, workers=1)
     assert info["fingerprint"] != read_pairs_info(data_dir).fingerprint
@@ -426,6 +434,12 @@ def test_damaged_folders_are_named(data_dir, tmp_path):
     shard.unlink()
     with pytest.raises(InputError, match="pairs-test.tfrecord.* is missing"):
         load_pairs(folder, "test", 2)
+    shutil.copy(data_dir / shard.name, shard)
+    with open(shard, "r+b") as file:
+        file.seek(300)
+        file.write(b"damage")
+    with pytest.raises(InputError, match=f"{shard.name}: corrupted record at 12"):
+        list(read_pairs(folder, "test"))
     info = json.loads((folder / "pairs.json").read_text())
     for damage in ("{", "[]", json.dumps({**info, "vocabulary": ["a", "a"]})):
         (folder / "pairs.json").write_text(damage)

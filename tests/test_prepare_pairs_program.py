@@ -180,6 +180,6 @@ def test_a_full_disk_is_one_line(annotations, tmp_path):
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
     )
     assert code == 1
-    assert last_line(stderr).startswith("error: ")
+    assert last_line(stderr).startswith(f"error: {tmp_path / 'pairs'}")
     assert "Traceback" not in stderr
     assert list(tmp_path.iterdir()) == []
