@@ -6,7 +6,7 @@ import fcntl
 import os
 import pathlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from dermgan_tf.errors import InputError, plain_message
 
@@ -17,7 +17,9 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @contextlib.contextmanager
 def output_folder(
-    path: str | os.PathLike, overwrite: bool = False
+    path: str | os.PathLike,
+    overwrite: bool = False,
+    inputs: Iterable[str | os.PathLike] = (),
 ) -> Iterator[pathlib.Path]:
     """Yields an empty folder beside `path` that becomes `path` when the block succeeds.
 
@@ -27,12 +29,21 @@ def output_folder(
     Args:
         path: the folder to make.
         overwrite: bool. Whether a non-empty folder at `path` is replaced.
+        inputs: files and folders that must not be lost by that.
 
     Raises:
-        InputError: if `path` is a file, is not empty and `overwrite` is False, or if
-            another process is writing it.
+        InputError: if `path` is a file, is not empty and `overwrite` is False, holds
+            one of `inputs`, or if another process is writing it.
         OSError: naming `path`, when the disk is full.
     """
+    for given in inputs:
+        if os.path.realpath(path) == os.path.commonpath(
+            [os.path.realpath(path), os.path.realpath(given)]
+        ):
+            raise InputError(
+                f"output folder {os.fspath(path)} holds the input {os.fspath(given)}; "
+                "choose another"
+            )
     path = pathlib.Path(os.path.abspath(path))
     _check_free(path, overwrite)
     aside = path.with_name(path.name + ASIDE_SUFFIX)

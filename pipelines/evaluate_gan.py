@@ -66,7 +66,8 @@ def main(args) -> None:
     from dermgan_tf.run_record import write_run_record
 
     started = time.monotonic()
-    with output_folder(args.output_dir, args.overwrite) as folder:
+    inputs = [args.saved_model, args.data_dir]
+    with output_folder(args.output_dir, args.overwrite, inputs) as folder:
         evaluation = evaluate(
             load_generator(args.saved_model),
             args.data_dir,

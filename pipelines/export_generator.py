@@ -39,7 +39,7 @@ def main(args):
     generator, vocabulary, provenance = load_trained_generator(
         args.model_dir, args.use_ema
     )
-    with output_folder(output_dir, args.overwrite) as folder:
+    with output_folder(output_dir, args.overwrite, [args.model_dir]) as folder:
         write_saved_model(generator, vocabulary, folder, provenance)
         exported = time.monotonic()
         saved = load_generator(folder)

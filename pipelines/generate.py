@@ -94,7 +94,8 @@ def main(args):
     vocabulary = generator.vocabulary
     given = (args.seed, args.condition, args.fitzpatrick, boxes)
     count = args.count or 1
-    with output_folder(args.output_dir, args.overwrite) as folder:
+    inputs = [args.saved_model] + ([args.plan] if args.plan else [])
+    with output_folder(args.output_dir, args.overwrite, inputs) as folder:
         loaded = time.monotonic()
         options = {"write_maps": args.write_maps, "progress": program.progress}
         if args.sweep:

@@ -94,10 +94,9 @@ def main(args):
     else:
         photos_dir = args.input_dir
         inputs = [photos_dir]
-    _check_inputs_outside(args.output_dir, inputs)
     started = time.monotonic()
     durations = {}
-    with output_folder(args.output_dir, args.overwrite) as folder:
+    with output_folder(args.output_dir, args.overwrite, inputs) as folder:
         if args.format == "mask_folder":
             annotations, rejects, counts = import_mask_folder(
                 photos_dir,
@@ -159,18 +158,6 @@ def _check_flags(values):
             "--format=mask_folder needs --input_dir, or --images_dir and --masks_dir"
         )
     return True
-
-
-def _check_inputs_outside(output_dir, inputs):
-    """With --overwrite the output folder is cleared: no input may stand in it."""
-    from dermgan_tf.errors import InputError
-
-    output = os.path.realpath(output_dir)
-    for path in inputs:
-        if os.path.commonpath([output, os.path.realpath(path)]) == output:
-            raise InputError(
-                f"output folder {output_dir} holds the input {path}; choose another"
-            )
 
 
 def _print_summary(annotations, rejects, counts):

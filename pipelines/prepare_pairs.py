@@ -66,7 +66,8 @@ def main(args):
         rejects, left_out = [], 0
     else:
         photos, vocabulary, rejects, left_out = annotated_photos(args)
-    with output_folder(args.output_dir, args.overwrite) as folder:
+    inputs = [args.annotations] if args.annotations else []
+    with output_folder(args.output_dir, args.overwrite, inputs) as folder:
         info = write_pairs(
             photos,
             vocabulary,

@@ -81,6 +81,17 @@ def test_a_full_disk_is_named(kind, tmp_path):
         (tmp_path / "nowhere").read_text()
 
 
+def test_inputs_are_never_replaced(tmp_path):
+    (tmp_path / "data" / "photos").mkdir(parents=True)
+    for given in (tmp_path / "data", tmp_path / "data" / "photos"):
+        with pytest.raises(InputError, match="holds the input .*choose another"):
+            with output_folder(tmp_path / "data", overwrite=True, inputs=[given]):
+                pass
+    with output_folder(tmp_path / "data2", inputs=[tmp_path / "data"]):
+        pass
+    assert (tmp_path / "data" / "photos").is_dir()
+
+
 def test_atomic_write(tmp_path):
     atomic_write(tmp_path / "file", b"one")
     atomic_write(tmp_path / "file", b"two")
