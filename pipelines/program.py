@@ -126,6 +126,7 @@ def _parse(argv: list[str]) -> list[str]:
 
 
 def _usage_error(message: str) -> None:
+    message = message.removeprefix("ERROR:: ")  # absl's own, of a missing flagfile
     print(f"error: {_one_line(message)} (--help lists the flags)", file=sys.stderr)
     sys.exit(2)
 
