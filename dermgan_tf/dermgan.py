@@ -109,6 +109,24 @@ class DermGAN(keras.Model):
             optimizer=self.generator_optimizer, jit_compile=jit_compile, **kwargs
         )
 
+    def get_compile_config(self):
+        return {
+            "generator_optimizer": keras.saving.serialize_keras_object(
+                self.generator_optimizer
+            ),
+            "discriminator_optimizer": keras.saving.serialize_keras_object(
+                self.discriminator_optimizer
+            ),
+            "loss_weights": self.lambdas,
+            "jit_compile": self.jit_compile,
+        }
+
+    def compile_from_config(self, config):
+        config = dict(config)
+        for name in ("generator_optimizer", "discriminator_optimizer"):
+            config[name] = keras.saving.deserialize_keras_object(config[name])
+        self.compile(**config)
+
     @property
     def metrics(self):
         return list(self.trackers.values())

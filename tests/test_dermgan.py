@@ -198,16 +198,21 @@ def test_mixed_float16_scales_the_losses():
         assert isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
 
 
-def test_saves_and_loads(tmp_path):
+def test_saves_and_loads_and_goes_on(tmp_path):
     gan = small_gan()
-    gan.compile()
-    gan.fit(repeated(batch()), steps_per_epoch=1, verbose=0)
+    gan.compile(keras.optimizers.Adam(1e-3), loss_weights={"condition": 3.0})
+    gan.fit(repeated(batch()), steps_per_epoch=2, verbose=0)
     gan.save(tmp_path / "gan.keras")
     loaded = keras.models.load_model(tmp_path / "gan.keras")
     maps = batch()["semantic_map"]
     np.testing.assert_array_equal(
         loaded(maps, seed=[1, 2, 3, 4]), gan(maps, seed=[1, 2, 3, 4])
     )
+    assert loaded.lambdas == gan.lambdas
+    for model in (gan, loaded):  # optimizer states were saved with the weights
+        model.fit(repeated(batch()), steps_per_epoch=2, verbose=0)
+    for a, b in zip(loaded.get_weights(), gan.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
 
 
 def test_bad_arguments():

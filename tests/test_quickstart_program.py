@@ -13,7 +13,7 @@ from dermgan_tf.annotations import read_annotations
 from dermgan_tf.photo_io import is_synthetic
 from dermgan_tf.vocabulary import Vocabulary
 
-SMALL = ("--cases=48", "--steps=6", "--classifier_steps=12")
+SMALL = ("--cases=80", "--steps=6", "--classifier_steps=12")
 
 
 def run(output_dir, *flags):
