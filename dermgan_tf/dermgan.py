@@ -36,7 +36,7 @@ class DermGAN(keras.Model):
 
     >>> gan = dg.DermGAN(dg.build_generator(64, 16), dg.build_discriminator(64, 16))
     >>> gan.compile()
-    >>> gan.fit(dg.load_pairs("pairs", "train", batch_size=8), steps_per_epoch=100)
+    >>> gan.fit(dg.load_pairs("pairs", "train", batch_size=8), epochs=20)
     """
 
     def __init__(

@@ -101,15 +101,19 @@ def load_pairs(
     *,
     shuffle: bool | None = None,
     augment: bool | None = None,
-    repeat: bool | None = None,
+    repeat: bool = False,
     seed: int = 0,
     start_step: int = 0,
 ):
     """Loads pairs for training or evaluation.
 
-    The n-th batch is a pure function of the folder, the arguments and n: a run that
-    stopped after k batches goes on exactly where it was with `start_step=k`. Whole
-    epochs are passed over without reading; within one, records are read, not decoded.
+    By default an iteration is an epoch, as Keras' `fit(dataset, epochs=…)` wants it,
+    and each iteration shuffles and augments anew.
+
+    With `repeat`, the n-th batch is a pure function of the folder, the arguments and n:
+    a run that stopped after k batches goes on exactly where it was with `start_step=k`.
+    Whole epochs are passed over without reading; within one, records are read, not
+    decoded.
 
     Shuffling permutes the shards and then the records within windows of 128 MB, anew
     in every epoch. Augmenting applies one of the 8 flips and rotations of the square,
@@ -123,7 +127,6 @@ def load_pairs(
         augment: bool, default: True for "train" only.
         repeat: bool. Whether to go on forever, with whole batches across the borders of
             epochs; otherwise each pair comes once and the last batch may be smaller.
-            Default: True for "train" only.
         seed: int. Of order and augmentation.
         start_step: int. The number of batches to leave out at the beginning.
 
@@ -145,9 +148,8 @@ def load_pairs(
 
     info = read_pairs_info(data_dir)
     shards = _checked_shards(data_dir, info, split)
-    shuffle, augment, repeat = (
-        split == "train" if choice is None else choice
-        for choice in (shuffle, augment, repeat)
+    shuffle, augment = (
+        split == "train" if choice is None else choice for choice in (shuffle, augment)
     )
     if batch_size < 1 or start_step < 0:
         raise InputError(
@@ -215,14 +217,17 @@ def load_pairs(
 
     start = start_step * batch_size
     if repeat:
-        epochs = tf.data.Dataset.range(start // count, 2**62)
-        records = epochs.flat_map(epoch_records).skip(start % count)
-        num_batches = tf.data.INFINITE_CARDINALITY
+        epochs = tf.data.Dataset.range(start // count, 2**30)
+        skipped, num_batches = start % count, tf.data.INFINITE_CARDINALITY
     else:
-        records = epoch_records(tf.constant(0, tf.int64)).skip(start)
-        num_batches = -(-max(count - start, 0) // batch_size)
-    dataset = records.enumerate(start)
-    dataset = dataset.map(
+        # One epoch, of another number at every iteration.
+        epochs = tf.data.Dataset.random(seed, rerandomize_each_iteration=True)
+        epochs = epochs.take(1).map(lambda number: number % 2**30)
+        skipped, num_batches = start, -(-max(count - start, 0) // batch_size)
+    records = epochs.flat_map(
+        lambda epoch: epoch_records(epoch).enumerate(epoch * count)
+    )
+    dataset = records.skip(skipped).map(
         decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
     )
     dataset = dataset.batch(batch_size, drop_remainder=repeat)

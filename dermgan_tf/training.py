@@ -337,7 +337,12 @@ def _run_steps(
     first_step, last_step = span
     info = read_pairs_info(data_dir)
     dataset = load_pairs(
-        data_dir, "train", batch_size, seed=seed, start_step=first_step
+        data_dir,
+        "train",
+        batch_size,
+        repeat=True,
+        seed=seed,
+        start_step=first_step,
     )
     summaries = folder / "tensorboard"
     cut_summaries(summaries, first_step)

@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tiny_pairs import make_tiny_pairs
 
 import dermgan_tf as dg
 
@@ -45,6 +46,15 @@ def test_fit_learns():
     assert last["reconstruction_loss"][0] < 0.5 * first["reconstruction_loss"][0]
     assert last["condition_loss"][0] < 0.6 * first["condition_loss"][0]
     assert int(gan.generator_optimizer.iterations) == 64
+
+
+def test_fits_loaded_pairs_by_the_epoch(tmp_path):
+    pairs = dg.load_pairs(make_tiny_pairs(tmp_path / "clinic"), "train", batch_size=5)
+    gan = small_gan()
+    gan.compile()
+    history = gan.fit(pairs, epochs=2, verbose=0).history
+    assert len(history["generator_loss"]) == 2
+    assert int(gan.generator_optimizer.iterations) == 2 * len(pairs) == 6
 
 
 def test_step_equals_two_separate_updates():

@@ -86,6 +86,7 @@ def shard_digests(folder):
 
 
 def load(data_dir, count, split="train", batch=5, **kwargs):
+    kwargs.setdefault("repeat", split == "train")
     dataset = load_pairs(data_dir, split, batch, **kwargs).take(count)
     return list(dataset.as_numpy_iterator())
 
@@ -341,6 +342,20 @@ def test_every_epoch_shows_every_pair_once_in_another_order(data_dir):
     assert sorted(other) == sorted(epochs[0]) and other != epochs[0]
 
 
+def test_an_iteration_is_an_epoch_and_each_is_another(data_dir):
+    count = read_pairs_info(data_dir).counts["train"]
+    dataset = load_pairs(data_dir, "train", 5, augment=False)
+    assert len(dataset) == -(-count // 5)
+    epochs = [bytes_of(dataset.as_numpy_iterator()) for _ in range(3)]
+    assert sorted(epochs[0]) == sorted(epochs[1]) == sorted(epochs[2])
+    assert len(epochs[0]) == count and len({tuple(epoch) for epoch in epochs}) == 3
+    turned = load_pairs(data_dir, "train", 5)
+    first, second = (bytes_of(turned.as_numpy_iterator()) for _ in range(2))
+    assert sorted(first) != sorted(second)  # other flips and rotations
+    again = load_pairs(data_dir, "train", 5)
+    assert bytes_of(again.as_numpy_iterator()) == first
+
+
 @pytest.mark.parametrize("shuffle", [True, False])
 def test_a_run_goes_on_exactly_where_it_stopped(data_dir, shuffle):
     count = read_pairs_info(data_dir).counts["train"]
@@ -402,7 +417,7 @@ def test_many_shards_and_small_shuffle_windows(photos, tmp_path, monkeypatch):
 
 def test_strategies_distribute_the_pairs(data_dir):
     strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
-    dataset = load_pairs(data_dir, "train", 4, seed=5)
+    dataset = load_pairs(data_dir, "train", 4, seed=5, repeat=True)
     distributed = iter(strategy.experimental_distribute_dataset(dataset))
     for expected in load(data_dir, 3, batch=4, seed=5):
         np.testing.assert_array_equal(next(distributed)["image"], expected["image"])
@@ -417,7 +432,7 @@ def test_wrong_folders_splits_and_sizes_are_named(data_dir, tmp_path):
         load_pairs(data_dir, "valid", 4)
     count = read_pairs_info(data_dir).counts["train"]
     with pytest.raises(InputError, match=f"{count} pairs, fewer than one batch of 999"):
-        load_pairs(data_dir, "train", 999)
+        load_pairs(data_dir, "train", 999, repeat=True)
     with pytest.raises(InputError, match="batch size 0"):
         load_pairs(data_dir, "train", 0)
     with pytest.raises(InputError, match="no split 'nope'"):
