@@ -1,3 +1,5 @@
+import pathlib
+
 import keras
 import numpy as np
 import pytest
@@ -169,7 +171,7 @@ def test_two_devices_update_as_one():
         """
         import keras, numpy as np, tensorflow as tf
         import dermgan_tf as dg
-        from tests.test_dermgan import batch, repeated
+        from test_dermgan import batch, repeated
         cpu = tf.config.list_physical_devices("CPU")[0]
         tf.config.set_logical_device_configuration(
             cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
@@ -191,7 +193,13 @@ def test_two_devices_update_as_one():
         print("equal")
         """
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=pathlib.Path(__file__).parent,
+    )
     assert done.stdout.strip().endswith("equal"), done.stderr[-2000:]
 
 
