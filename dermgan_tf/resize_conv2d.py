@@ -105,7 +105,8 @@ def fold_kernel(kernel):
     Returns:
         [k+1, k+1, C_out, C_in], of a stride-2 "same" transposed convolution.
     """
-    kernel = ops.transpose(ops.flip(kernel, axis=(0, 1)), (0, 1, 3, 2))
+    kernel = ops.flip(ops.flip(kernel, axis=0), axis=1)
+    kernel = ops.transpose(kernel, (0, 1, 3, 2))
     rows = ops.pad(kernel, ((1, 0), (0, 0), (0, 0), (0, 0))) + ops.pad(
         kernel, ((0, 1), (0, 0), (0, 0), (0, 0))
     )
