@@ -46,7 +46,7 @@ def test_frechet_distance_is_scipys(n, m):
 
 
 def test_frechet_distance_of_two_images_a_side():
-    """So singular that sqrtm may give up; the trace is that of the eigenvalues' roots."""
+    """So singular that sqrtm may give up; eigenvalues have the same trace of roots."""
     a, b = activations(2, 40, seed=1), activations(2, 40, seed=2, shift=0.3)
     sigma_a, sigma_b = np.cov(a.T), np.cov(b.T)
     eigenvalues = scipy.linalg.eigvals(sigma_a @ sigma_b).real.clip(min=0)
