@@ -61,7 +61,7 @@ def run(define_flags: Callable[[], None], main: Callable[[Any], None]) -> None:
             )
         return 0
 
-    app.run(guarded, flags_parser=_parse)
+    app.run(guarded, flags_parser=lambda argv: _parse(argv, main))
 
 
 def load_tensorflow() -> None:
@@ -85,12 +85,11 @@ def progress(iterable: Iterable, total: int | None = None, desc: str = "") -> It
 
 def flag_values(values: Any) -> dict[str, Any]:
     """The program's own flags and values, for run.json."""
-    own = values.flags_by_module_dict()
+    defined = values.flags_by_module_dict()
     return {
         flag.name: flag.value
-        for module, defined in own.items()
-        if module.startswith("pipelines.") or module == sys.argv[0]
-        for flag in defined
+        for module in _own_modules()
+        for flag in defined[module]
         if flag.name != "debug"
     }
 
@@ -116,13 +115,33 @@ def _native_stderr_aside(shown: bool) -> Iterator[None]:
                 sys.stderr.write(aside.read().decode(errors="replace"))
 
 
-def _parse(argv: list[str]) -> list[str]:
+HELP_FLAGS = {f"{dashes}{name}" for dashes in ("-", "--") for name in ("h", "help")}
+
+
+def _parse(argv: list[str], main: Callable) -> list[str]:
+    # absl's own help knows the program only when it is run by its file.
+    if HELP_FLAGS & set(argv[1:]):
+        print((sys.modules[main.__module__].__doc__ or "").strip())
+        for module in _own_modules():
+            print(flags.FLAGS.module_help(module))
+        print("--flagfile=FILE reads flags from a file, one a line.")
+        sys.exit(0)
     try:
         return flags.FLAGS(argv)
     except flags.Error as error:
         _usage_error(str(error))
-    except SystemExit:  # absl's --help flags print and leave with 1
+    except SystemExit:  # --helpfull prints and leaves with 1
         sys.exit(0)
+
+
+def _own_modules() -> list[str]:
+    """The modules, by absl's names, that define this program's flags."""
+    modules = [
+        module
+        for module in flags.FLAGS.flags_by_module_dict()
+        if module.startswith("pipelines.") or module == sys.argv[0]
+    ]
+    return sorted(modules, key=lambda module: module == __name__)  # --debug last
 
 
 def _usage_error(message: str) -> None:

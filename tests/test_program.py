@@ -67,6 +67,21 @@ def test_bad_usage(flag):
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
 
 
-def test_help_is_no_failure():
+def test_help_tells_what_it_does_and_its_flags():
     done = run("--help")
+    assert done.returncode == 0 and done.stderr == ""
+    assert done.stdout.startswith("A program for tests.")
+    assert "--number: A number." in done.stdout and "--[no]debug" in done.stdout
+
+
+def test_help_of_a_console_command():
+    """There the main module is the command's script, not the program."""
+    code = "from pipelines.generate import run; run()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--help"],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0
+    assert "--saved_model" in done.stdout and "--sweep" in done.stdout
