@@ -8,6 +8,7 @@ from keras import ops
 from dermgan_tf import losses
 
 DEFAULT_LEARNING_RATE = 2e-4  # pix2pix: Adam, 2e-4, beta_1 0.5
+# Chosen by eye on short runs with phantoms and foot ulcers; no grid was searched yet.
 DEFAULT_LOSS_WEIGHTS = {
     "reconstruction": 5.0,
     "condition": 5.0,
