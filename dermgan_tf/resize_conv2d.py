@@ -3,8 +3,8 @@
 import keras
 from keras import ops
 
-# From this input width on, "auto" takes the folded form. On two CPU cores 8 and 16 could
-# not be told apart, 32 and 64 were slower in float32; a coarse measurement under load.
+# From this input width on, "auto" takes the folded form. On two CPU cores 8 and 16 were
+# much alike, 32 and 64 slower in float32; a coarse measurement under load.
 FOLD_FROM_WIDTH = 16
 
 
