@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from dermgan_tf import losses
+from dermgan_tf.adam import Adam
 
 DEFAULT_LEARNING_RATE = 2e-4  # pix2pix: Adam, 2e-4, beta_1 0.5
 # Chosen by eye on short runs with phantoms and foot ulcers; no grid was searched yet.
@@ -266,7 +267,7 @@ class DermGAN(keras.Model):
 
 def _prepare_optimizer(optimizer, network):
     if optimizer is None:
-        optimizer = keras.optimizers.Adam(DEFAULT_LEARNING_RATE, beta_1=0.5)
+        optimizer = Adam(DEFAULT_LEARNING_RATE, beta_1=0.5)
     half = keras.dtype_policies.get(network.dtype_policy).name == "mixed_float16"
     if half and not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)

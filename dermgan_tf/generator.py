@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from dermgan_tf.group_norm import GroupNorm
 from dermgan_tf.resize_conv2d import ResizeConv2D
 from dermgan_tf.seeded_random import SeededDropout, SeededNoise
 
@@ -186,7 +187,7 @@ def norm_layer(channels: int, name: str):
     groups = min(NORM_GROUPS, channels)
     while channels % groups:
         groups -= 1
-    return keras.layers.GroupNormalization(groups, epsilon=1e-5, name=name)
+    return GroupNorm(groups, epsilon=1e-5, name=name)
 
 
 def initializer():

@@ -84,7 +84,7 @@ def write_saved_model(
         OSError: if the folder cannot be written to.
     """
     metadata = _metadata(generator, vocabulary, provenance)
-    served = _ServedGenerator(generator, vocabulary, metadata)
+    served = _ServedGenerator(*_prepared_for_inference(generator), vocabulary, metadata)
     signatures = {
         "serving_default": served.paint_maps,
         "from_annotation": served.paint_annotations,
@@ -208,14 +208,47 @@ def _metadata(
         raise InputError(f"provenance cannot be written as JSON: {error}") from error
 
 
+def _prepared_for_inference(
+    generator: keras.Model,
+) -> tuple[keras.Model, list[tf.Variable]]:
+    """A copy of the generator that leaves no work on its weights to each image.
+
+    Weights are kept in the number format of the computations, and the kernels of
+    `ResizeConv2D` in the shape that the fastest form wants.
+
+    Returns:
+        The copy, and the variables it uses. Of another class than `Generator`, the
+        very generator that was given.
+    """
+    from dermgan_tf.generator import Generator
+    from dermgan_tf.resize_conv2d import ResizeConv2D
+
+    if not isinstance(generator, Generator):
+        return generator, [variable.value for variable in generator.variables]
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(generator.compute_dtype)
+    try:
+        copy = Generator.from_config(generator.get_config())
+    finally:
+        keras.config.set_dtype_policy(before)
+    copy.set_weights(generator.get_weights())
+    prepared, replaced = [], set()
+    for layer in copy.network.layers:
+        if isinstance(layer, ResizeConv2D):
+            prepared += layer.prepare_for_inference()
+            replaced.add(layer.kernel.path)
+    kept = [v.value for v in copy.variables if v.path not in replaced]
+    return copy, kept + prepared
+
+
 class _ServedGenerator(tf.Module):
     """What is saved: the weights and one traced function a signature."""
 
-    def __init__(self, generator, vocabulary, metadata):
+    def __init__(self, generator, weights, vocabulary, metadata):
         super().__init__()
         size = int(generator.image_size)
         # The bare variables: nothing of Keras is then needed to load them again.
-        self.weights = [variable.value for variable in generator.variables]
+        self.weights = weights
         # One text in every process, so that equal models answer equally.
         metadata_text = json.dumps(metadata, ensure_ascii=False)
         file_text = {

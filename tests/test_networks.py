@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 import dermgan_tf as dg
+from dermgan_tf.discriminator import PatchLogits
 
 
 def conv_count(size, in_channels, out_channels, bias):
@@ -193,3 +194,25 @@ def test_other_backends(backend, tmp_path):
     )
     expected = generator(maps, seed=[1, 2]).numpy()
     np.testing.assert_allclose(np.load(tmp_path / "images.npy"), expected, atol=1e-4)
+
+
+def test_patch_logits_is_a_padded_convolution():
+    layer = PatchLogits(kernel_initializer=keras.initializers.RandomNormal(seed=1))
+    x = tf.random.normal((2, 7, 9, 24), seed=2)
+    layer.build(x.shape)
+    layer.bias.assign([0.3])
+
+    def oracle(x):
+        padded = [[0, 0], [1, 1], [1, 1], [0, 0]]
+        return tf.nn.conv2d(x, layer.kernel.value, 1, padded) + layer.bias.value
+
+    results = []
+    for function in (layer, oracle):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = function(x)
+            loss = tf.reduce_sum(tf.cos(y))
+        variables = [x, layer.kernel.value, layer.bias.value]
+        results.append([y, *tape.gradient(loss, variables)])
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5 * np.max(np.abs(theirs)))
