@@ -67,11 +67,14 @@ def winograd_resize_conv(x, kernel, prepared=None):
     @tf.custom_gradient
     def resize_conv(x, kernel):
         factors = [tf.cast(u, x.dtype) for u in winograd_factors(kernel)]
-        parts = _parts(x)
-        y = _combine([_product(d, u) for d, u in zip(parts, factors, strict=True)])
+        y = _combine([_product(d, u) for d, u in zip(_parts(x), factors, strict=True)])
 
         def gradients(dy):
             shares = _combine_transposed(dy)
+            # Made anew: kept, they would hold the memory of three more inputs. The
+            # dependency stops TensorFlow from keeping them after all.
+            with tf.control_dependencies([dy]):
+                parts = _parts(tf.identity(x))
             dx = _parts_transposed(
                 [
                     _product(g, u, transpose=True)

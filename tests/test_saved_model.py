@@ -32,9 +32,9 @@ SIZE = 64
 VOCABULARY = Vocabulary(["melanoma", "eczéma, 湿疹", "SK/ISK", "{odd} [name]\\d"])
 
 
-def make_generator(seed=0):
+def make_generator(seed=0, base_filters=4):
     """A small generator whose random weights make vivid images."""
-    generator = build_generator(SIZE, base_filters=4)
+    generator = build_generator(SIZE, base_filters)
     rng = np.random.default_rng(seed)
     for weight in generator.weights:
         if weight.name == "kernel":
@@ -158,6 +158,38 @@ def test_images_are_those_of_the_network(signatures, generator):
     # Half a level of rounding, and the float noise between batch sizes.
     assert np.abs(both["image"].numpy() - wanted).max() <= 0.51
     assert both["image"].numpy().std() > 10  # vivid enough to compare anything at all
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_kernels_are_prepared_once_and_kept_in_the_computations_format(
+    policy, tmp_path
+):
+    keras.config.set_dtype_policy(policy)
+    try:
+        wide = make_generator(base_filters=16)  # has every form of ResizeConv2D
+    finally:
+        keras.config.set_dtype_policy("float32")
+    forms = {
+        layer.chosen_form: layer.kernel.shape
+        for layer in wide.network.layers
+        if hasattr(layer, "chosen_form")
+    }
+    assert set(forms) == {"two_step", "folded", "winograd", "subpixel"}
+    export_saved_model(wide, VOCABULARY, tmp_path / "model")
+    loaded = tf.saved_model.load(os.fspath(tmp_path / "model"))
+    kinds = {v.dtype for v in loaded.weights if v.dtype.is_floating}
+    assert kinds == {tf.float32 if policy == "float32" else tf.bfloat16}
+    shapes = {tuple(variable.shape) for variable in loaded.weights}
+    assert tuple(forms["winograd"]) not in shapes
+    c, f = forms["winograd"][2:]
+    assert (c, 4 * f) in shapes
+    inputs = example(4)
+    painted = loaded.signatures["from_annotation"](**inputs)
+    maps = tf.cast(painted["semantic_map"], tf.float32) / 127.5 - 1
+    wanted = (wide(maps, seed=inputs["seed"]) + 1) * 127.5
+    difference = np.abs(tf.cast(painted["image"], tf.float32) - wanted)
+    # bfloat16 keeps 8 bits of each of some twenty layers
+    assert difference.mean() < (0.3 if policy == "float32" else 3)
 
 
 def test_png_files_carry_their_provenance(signatures, generator):
