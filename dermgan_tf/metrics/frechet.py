@@ -128,7 +128,7 @@ def _trace_of_root(a: np.ndarray, b: np.ndarray) -> float:
     For any factor F with FᵀF = S_a, S_a S_b and F S_b Fᵀ have the same non-zero
     eigenvalues. The latter is symmetric, so its eigenvalues are real and quick to
     find, and only rounding makes one negative. With few samples the samples
-    themselves are the smallest factor; otherwise it is S_a's root.
+    themselves are the smallest factor.
     """
     if len(a) > len(b):
         a, b = b, a
@@ -136,10 +136,18 @@ def _trace_of_root(a: np.ndarray, b: np.ndarray) -> float:
         cross = a @ b.T
         symmetric = cross @ cross.T
     else:
-        eigenvalues, eigenvectors = np.linalg.eigh(a.T @ a)
-        factor = np.sqrt(np.maximum(eigenvalues, 0)) * eigenvectors
-        symmetric = factor.T @ (b.T @ b) @ factor
+        factor = _factor(a.T @ a)
+        symmetric = factor @ (b.T @ b) @ factor.T
     return float(np.sqrt(np.maximum(np.linalg.eigvalsh(symmetric), 0)).sum())
+
+
+def _factor(covariance: np.ndarray) -> np.ndarray:
+    """F with FᵀF = covariance: Cholesky's, a tenth of the work of a root."""
+    try:
+        return np.linalg.cholesky(covariance).T
+    except np.linalg.LinAlgError:  # singular
+        eigenvalues, eigenvectors = np.linalg.eigh(covariance)
+        return np.sqrt(np.maximum(eigenvalues, 0))[:, np.newaxis] * eigenvectors.T
 
 
 def _warn_of_few(samples: int, features: int) -> None:
