@@ -5,12 +5,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := setup.py pyproject.toml
 
-.PHONY: help install quickstart test test-slow lint format clean
+.PHONY: help install quickstart test test-slow benchmark lint format clean
 
 help:
 	@echo "make quickstart  install, then learn to paint drawn skin and report (10 minutes)"
 	@echo "make test        install, then run the tests"
 	@echo "make test-slow   install, then run the tests and the long ones"
+	@echo "make benchmark   install PyTorch too, then measure and write BENCHMARKS.md (hours)"
 	@echo "make lint        check style;  make format  mend it"
 	@echo "make clean       remove the environment and what was built"
 
@@ -27,6 +28,11 @@ $(VENV)/installed-test: $(SOURCES) $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --editable ".[test]"
 	@touch $@
 
+# an installed PyTorch is kept: put its CPU build there first, the other is gigabytes
+$(VENV)/installed-benchmark: $(SOURCES) $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --editable ".[benchmark]"
+	@touch $@
+
 quickstart: $(VENV)/installed
 	$(BIN)/python -m pipelines.quickstart --output_dir=runs/quickstart --overwrite
 
@@ -35,6 +41,9 @@ test: $(VENV)/installed-test
 
 test-slow: $(VENV)/installed-test
 	$(BIN)/python -m pytest -m "slow or not slow"
+
+benchmark: $(VENV)/installed-benchmark
+	$(BIN)/python -m benchmarks.run
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .

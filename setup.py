@@ -53,6 +53,8 @@ setup(
             "tf_keras>=2.18,<2.22",
             "setuptools<81",
         ],
+        # The peers of benchmarks/; of PyTorch the CPU build is enough.
+        "benchmark": ["dermgan_tf[tfgan]", "torch>=2.4"],
         "test": [
             "dermgan_tf[tfgan]",
             "hypothesis>=6.100,<7",

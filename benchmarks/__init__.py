@@ -1,0 +1,1 @@
+"""Speed and memory of dermgan_tf, measured beside its peers in one run."""
