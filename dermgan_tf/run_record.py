@@ -6,7 +6,7 @@ import os
 import pathlib
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dermgan_tf.output_folder import atomic_write
@@ -29,6 +29,7 @@ def write_run_record(
     seed: int | None = None,
     data_fingerprint: str | None = None,
     durations: Mapping[str, float] | None = None,
+    left_out: Sequence[str] = (),
 ) -> None:
     """Writes `folder`/run.json.
 
@@ -39,12 +40,14 @@ def write_run_record(
         seed: the run's seed, where it has one.
         data_fingerprint: digest of the data that went in.
         durations: seconds by step of the work.
+        left_out: what of the data was not used and why, a line each.
     """
     record = {
         "program": program,
         "flags": dict(flags),
         "seed": seed,
         "data_fingerprint": data_fingerprint,
+        **({"left_out": list(left_out)} if left_out else {}),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "durations_seconds": {
             name: round(seconds, 3) for name, seconds in (durations or {}).items()

@@ -1,16 +1,27 @@
 """Where the networks train: one device, several, several machines, or a TPU."""
 
-import json
-import os
+import re
+import socket
+import urllib.error
 
 import tensorflow as tf
 
-from dermgan_tf.errors import InputError
+from dermgan_tf.cluster import (
+    TF_CONFIG_EXAMPLE,
+    host_and_port,
+    meet,
+    read_cluster,
+)
+from dermgan_tf.errors import InputError, plain_message
 
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
+_ANSWER_SECONDS = 10
+_SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # HTTP/2: an empty frame of type 4
 
 
-def make_strategy(name: str = "auto", tpu: str | None = None) -> tf.distribute.Strategy:
+def make_strategy(
+    name: str = "auto", tpu: str | None = None, wait_seconds: float = 600
+) -> tf.distribute.Strategy:
     """Makes the `tf.distribute` strategy that the networks are built and trained under.
 
     Call it before anything else touches TensorFlow's devices: `multi_worker` has to
@@ -24,6 +35,7 @@ def make_strategy(name: str = "auto", tpu: str | None = None) -> tf.distribute.S
             `tpu` (if one is named), `multi_worker` (if TF_CONFIG lists several
             workers), `mirrored` (if there are several GPUs) and `one_device`.
         tpu: str. The TPU's name or grpc address; `"local"` on a TPU VM.
+        wait_seconds: float. How long to wait for the other workers to come up.
 
     Returns:
         A `tf.distribute.Strategy`. For one device it is TensorFlow's default strategy,
@@ -41,27 +53,17 @@ def make_strategy(name: str = "auto", tpu: str | None = None) -> tf.distribute.S
     if name == "mirrored":
         return _mirrored()
     if name == "multi_worker":
-        return _multi_worker()
+        return _multi_worker(wait_seconds)
     if name == "tpu":
         return _tpu(tpu)
     return tf.distribute.get_strategy()
 
 
-def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this process is the one that writes files (with several workers: one)."""
-    resolver = strategy.cluster_resolver
-    if resolver is None or not getattr(resolver, "task_type", None):
-        return True
-    has_chief = "chief" in resolver.cluster_spec().jobs
-    return resolver.task_type == ("chief" if has_chief else "worker") and (
-        resolver.task_id == 0
-    )
-
-
 def _fitting(tpu: str | None) -> str:
     if tpu:
         return "tpu"
-    if len(_workers()) > 1:
+    cluster = read_cluster()
+    if cluster and len(cluster.tasks) > 1:
         return "multi_worker"
     if len(tf.config.list_logical_devices("GPU")) > 1:
         return "mirrored"
@@ -79,19 +81,20 @@ def _mirrored() -> tf.distribute.Strategy:
     return tf.distribute.MirroredStrategy([device.name for device in devices])
 
 
-def _multi_worker() -> tf.distribute.Strategy:
-    workers = _workers()
-    if not workers:
+def _multi_worker(wait_seconds: float) -> tf.distribute.Strategy:
+    cluster = read_cluster()
+    if cluster is None:
         raise InputError(
-            "strategy 'multi_worker' needs the environment variable TF_CONFIG with "
-            'the workers\' addresses: {"cluster": {"worker": ["host:port", …]}, '
-            '"task": {"type": "worker", "index": 0}}'
+            f"strategy 'multi_worker' needs the environment variable TF_CONFIG with "
+            f"the workers' addresses: {TF_CONFIG_EXAMPLE}"
         )
+    meet(cluster, wait_seconds)
     try:
         return tf.distribute.MultiWorkerMirroredStrategy()
     except (tf.errors.OpError, ValueError, RuntimeError) as error:
         raise InputError(
-            f"strategy 'multi_worker' cannot connect {', '.join(workers)}: {error}"
+            f"strategy 'multi_worker' cannot connect {', '.join(cluster.addresses)}: "
+            f"{plain_message(error)}"
         ) from error
 
 
@@ -100,20 +103,41 @@ def _tpu(tpu: str | None) -> tf.distribute.Strategy:
         raise InputError(
             "strategy 'tpu' needs the TPU's name or address; 'local' on a TPU VM"
         )
+    for address in re.findall(r"grpc://([^,]+)", tpu):
+        _require_grpc(address)
     try:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu)
         tf.config.experimental_connect_to_cluster(resolver)
         tf.tpu.experimental.initialize_tpu_system(resolver)
         return tf.distribute.TPUStrategy(resolver)
-    except (tf.errors.OpError, ValueError, RuntimeError, OSError) as error:
-        raise InputError(f"no TPU at {tpu!r}: {error}") from error
+    except urllib.error.URLError as error:
+        raise InputError(
+            f"no TPU named {tpu!r}: only machines of Google Cloud can look names up "
+            f"({error.reason}); there give its name, on a TPU VM 'local', elsewhere "
+            f"grpc://host:port"
+        ) from error
+    except tf.errors.NotFoundError as error:
+        raise InputError(
+            f"no TPU at {tpu!r}: this TensorFlow finds none, or was built without "
+            f"support for it; on a TPU VM install tensorflow-tpu instead of tensorflow"
+        ) from error
+    except (tf.errors.OpError, ValueError, RuntimeError, OSError, ImportError) as error:
+        raise InputError(f"no TPU at {tpu!r}: {plain_message(error)}") from error
 
 
-def _workers() -> list[str]:
-    """The addresses in TF_CONFIG of all that train, in its order."""
-    text = os.environ.get("TF_CONFIG", "")
+def _require_grpc(address: str) -> None:
+    """Raises InputError unless a gRPC server answers, for which TensorFlow would wait.
+
+    What answers is the first that HTTP/2 has a server send: a frame of settings (RFC
+    9113, section 3.4).
+    """
     try:
-        cluster = json.loads(text or "{}").get("cluster", {})
-        return [*cluster.get("chief", []), *cluster.get("worker", [])]
-    except (ValueError, AttributeError, TypeError) as error:
-        raise InputError(f"TF_CONFIG is not what it should be: {error}") from None
+        with socket.create_connection(
+            host_and_port(address), timeout=_ANSWER_SECONDS
+        ) as connection:
+            connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _SETTINGS)
+            answer = connection.makefile("rb").read(len(_SETTINGS))
+    except (OSError, ValueError) as error:
+        raise InputError(f"no TPU at grpc://{address}: {error}") from error
+    if answer[3:4] != _SETTINGS[3:4]:
+        raise InputError(f"no TPU at grpc://{address}: what answers there is no gRPC")

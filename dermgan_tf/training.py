@@ -2,38 +2,47 @@
 
 import contextlib
 import dataclasses
-import json
 import math
 import os
 import pathlib
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
 import tensorflow as tf
+from absl import logging
 
-from dermgan_tf.checkpoints import Checkpoints
+from dermgan_tf.adam import Adam
+from dermgan_tf.checkpoints import Checkpoints, saved_steps
+from dermgan_tf.corrupt_records import Damage
 from dermgan_tf.dermgan import DEFAULT_LEARNING_RATE, DEFAULT_LOSS_WEIGHTS, DermGAN
 from dermgan_tf.discriminator import build_discriminator
 from dermgan_tf.errors import InputError
 from dermgan_tf.generator import build_generator
-from dermgan_tf.output_folder import (
-    atomic_write,
-    locked_folder,
-    tensorflow_errors_as_os_errors,
-)
+from dermgan_tf.learning_rate import ConstantThenLinear
+from dermgan_tf.optimizer_log import OptimizerLog
+from dermgan_tf.output_folder import tensorflow_errors_as_os_errors
 from dermgan_tf.pairs import (
     PairsInfo,
-    damaged_shards,
     load_pairs,
     read_pairs,
     read_pairs_info,
+    require_sound_records,
 )
 from dermgan_tf.progress import silent
-from dermgan_tf.strategies import is_chief
+from dermgan_tf.run_folder import (
+    CHECKPOINTS,
+    HISTORY_FILE,
+    MODEL_FILE,
+    VALIDATION_FILE,
+    check_span,
+    read_earlier,
+    remove_run,
+    require_same,
+    run_folder,
+    write_json,
+)
 from dermgan_tf.training_callbacks import (
     CheckpointSaver,
     LossLog,
@@ -42,22 +51,22 @@ from dermgan_tf.training_callbacks import (
     TrainingDiverged,
     UnsyncedCallbackList,
     choose_sample_pairs,
-    cut_summaries,
-    read_history,
 )
-from dermgan_tf.vocabulary import Vocabulary
+from dermgan_tf.training_logs import cut_summaries, read_history
+from dermgan_tf.validation import SPLIT as VALIDATION_SPLIT
+from dermgan_tf.validation import Validation, best_step
+from dermgan_tf.workers import (
+    asked_anywhere,
+    chief_first,
+    lost_workers_named,
+    require_same_everywhere,
+)
 
 MIXED_PRECISION = {
     "none": "float32",
     "bfloat16": "mixed_bfloat16",
     "float16": "mixed_float16",
 }
-MODEL_FILE = "model.json"
-HISTORY_FILE = "history.csv"
-CHECKPOINTS = "checkpoints"
-# What may change when a run goes on. All else decides what the weights mean, or how the
-# steps done so far were made.
-_CHANGEABLE = ("steps", "generator_learning_rate", "discriminator_learning_rate")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,10 +79,12 @@ class TrainingResult:
         first_step: int. The step that this call went on from; 0 for a new run.
         steps: int. The step that was asked for; more than `step` after a stop.
         losses: dict. The losses as logged last: means over the last logging interval.
+        best_step: int. The step of the best checkpoint; None if none was measured.
         images_per_second: float. Training images over time, from the second step of
             this call to its last, checkpoints and samples included; NaN for fewer.
         seconds: dict. How long reading, compiling and training took, by name.
         data_fingerprint: str. Of the pairs.
+        damages: tuple of Damage. Training pairs that were left out, by shard.
     """
 
     model_dir: pathlib.Path
@@ -81,9 +92,11 @@ class TrainingResult:
     first_step: int
     steps: int
     losses: dict[str, float]
+    best_step: int | None
     images_per_second: float
     seconds: dict[str, float]
     data_fingerprint: str
+    damages: tuple[Damage, ...]
 
 
 def train_gan(
@@ -97,6 +110,7 @@ def train_gan(
     loss_weights: Mapping[str, float] | None = None,
     generator_learning_rate: float = DEFAULT_LEARNING_RATE,
     discriminator_learning_rate: float = DEFAULT_LEARNING_RATE,
+    decay_steps: int | None = None,
     adam_beta_1: float = 0.5,
     ema_decay: float = 0.999,
     seed: int = 0,
@@ -109,6 +123,7 @@ def train_gan(
     keep_checkpoints: int = 2,
     sample_every: int = 500,
     log_every: int = 50,
+    skip_corrupt_records: bool = False,
     overwrite: bool = False,
     stop_requested: Callable[[], bool] = lambda: False,
     progress: Callable = silent,
@@ -118,8 +133,16 @@ def train_gan(
     Called again with the same arguments after a kill, it continues from the newest
     checkpoint: at its step, with the data that would have come next. Files in
     `model_dir`: model.json (what was trained on what), checkpoints/, tensorboard/,
-    samples/ (sheets of held-out maps), history.csv (losses), and after the last step
-    generator.weights.h5, discriminator.weights.h5 and generator_ema.weights.h5.
+    samples/ (sheets of held-out maps), history.csv (losses), validation.csv, and after
+    the last step generator.weights.h5, discriminator.weights.h5 and
+    generator_ema.weights.h5.
+
+    With every checkpoint the averaged generator (without an average, the generator)
+    paints up to 128 pairs of the validation split. The one of least loss there, the
+    weighted sum of its reconstruction and condition terms, is kept besides the last
+    ones. Such a loss prefers blur to detail: take that checkpoint for a way back from a
+    collapse, not for the one with the best images. Without a validation split, or with
+    both weights 0, there is none.
 
     The seed sets Python's, NumPy's and TensorFlow's global random states.
 
@@ -132,9 +155,15 @@ def train_gan(
         base_filters: int. Filters of the networks' first blocks; 64 in the paper.
         upsampling: "resize_conv" or "transposed_conv".
         loss_weights: as of `DermGAN.compile`.
-        generator_learning_rate, discriminator_learning_rate: float, > 0, of Adam. May
+        generator_learning_rate, discriminator_learning_rate: float, of Adam. May
             change from one call to the next.
-        adam_beta_1: float, 0…1. Adam's decay of the first moment; 0.5 in pix2pix.
+        decay_steps: int, 0…steps. Over this many steps at the end the learning rates
+            fall linearly to 0 (see `dermgan_tf.learning_rate`); by default half of
+            `steps`, the share in the pix2pix authors' PyTorch code. May change from one
+            call to the next, as `steps` may: the rate of a step follows from what this
+            call asks for, so a finished run that goes on goes up again. Steps that
+            float16 skips do not count.
+        adam_beta_1: float, 0 ≤ β < 1. Adam's decay of the first moment; 0.5 in pix2pix.
         ema_decay: float, 0…1, per step. Of the generator's averaged weights; 0: none.
         seed: int. Decides initial weights, data order, augmentation and dropout.
         deterministic: bool. Whether only operations with reproducible results are used
@@ -146,11 +175,15 @@ def train_gan(
             more than 1 pays off on TPUs.
         strategy: from `make_strategy`; by default one device.
         checkpoint_every: int, in steps.
-        keep_checkpoints: int. How many are kept.
+        keep_checkpoints: int. How many of the last are kept, besides the best one.
         sample_every: int, in steps. How often a sheet is painted; 0 for never.
-        log_every: int, in steps. How often losses are logged and checked.
+        log_every: int, in steps. How often losses are logged and checked; TensorBoard
+            gets the learning rates and the norms of gradients and updates too.
+        skip_corrupt_records: bool. Whether to leave out pairs whose records are corrupt
+            rather than to fail; see `load_pairs`. May change from one call to the next.
         overwrite: bool. Whether to delete the run in `model_dir` and start anew.
         stop_requested: asked after every step; once true, the run is saved and ends.
+            With several workers all end together, as soon as one of them is asked.
         progress: see `dermgan_tf.progress`.
 
     Returns:
@@ -158,8 +191,8 @@ def train_gan(
 
     Raises:
         InputError: for bad arguments, pairs or settings that differ from those the run
-            began with, a folder in use, a full disk, or losses that are not finite
-            (the last good checkpoint stays).
+            began with, a corrupt record, a folder in use, a full disk, or losses that
+            are not finite (the last good checkpoint stays).
     """
     started = time.monotonic()
     strategy = strategy or tf.distribute.get_strategy()
@@ -174,6 +207,18 @@ def train_gan(
     ):
         if value < 1:
             raise InputError(f"{name} must be at least 1, got {value}")
+    if decay_steps is None:
+        decay_steps = steps // 2
+    if not 0 <= decay_steps <= steps:
+        raise InputError(f"decay_steps must be 0 to steps ({steps}), got {decay_steps}")
+    for name, rate in (
+        ("generator_learning_rate", generator_learning_rate),
+        ("discriminator_learning_rate", discriminator_learning_rate),
+    ):
+        if not 0 <= rate < math.inf:
+            raise InputError(f"{name} must be a number from 0 on, got {rate}")
+    if not 0 <= adam_beta_1 < 1:
+        raise InputError(f"adam_beta_1 must be 0 or more, below 1, got {adam_beta_1}")
     if mixed_precision not in MIXED_PRECISION:
         raise InputError(
             f"unknown mixed_precision {mixed_precision!r}; known: "
@@ -188,6 +233,11 @@ def train_gan(
     if batch_size % replicas:
         raise InputError(
             f"batch_size {batch_size} is not a multiple of the {replicas} replicas"
+        )
+    if jit_compile and replicas > 1:
+        raise InputError(
+            f"jit_compile is for one device, these are {replicas}; a TPU compiles "
+            f"without it"
         )
     info = read_pairs_info(data_dir)
     settings = {
@@ -206,13 +256,31 @@ def train_gan(
         "generator_learning_rate": generator_learning_rate,
         "discriminator_learning_rate": discriminator_learning_rate,
         "steps": steps,
+        "decay_steps": decay_steps,
     }
-    with _run_folder(model_dir, strategy) as (folder, own_folder):
-        if overwrite and folder == own_folder:
-            _remove_run(folder)
-        earlier = _read_earlier(folder)
-        if earlier.get("trained_steps") or (folder / CHECKPOINTS).exists():
-            _require_same(earlier, settings, folder)
+    with (
+        run_folder(model_dir, strategy) as (folder, own_folder),
+        lost_workers_named(strategy),
+    ):
+        with chief_first(strategy):
+            if overwrite and folder == own_folder:
+                remove_run(folder)
+            earlier = read_earlier(folder)
+            if earlier.get("trained_steps") or (folder / CHECKPOINTS).exists():
+                require_same(earlier, settings, folder)
+        require_same_everywhere(
+            strategy,
+            {
+                **settings,
+                "deterministic": deterministic,
+                "jit_compile": jit_compile,
+                "steps_per_execution": steps_per_execution,
+                "checkpoint_every": checkpoint_every,
+                "log_every": log_every,
+                "skip_corrupt_records": skip_corrupt_records,
+            },
+            "give all workers the same command and the same pairs",
+        )
 
         keras.utils.set_random_seed(seed % 2**32)
         if deterministic:
@@ -221,20 +289,23 @@ def train_gan(
             gan = _build(settings, loss_weights, jit_compile, steps_per_execution)
             step_variable = tf.Variable(0, dtype=tf.int64, trainable=False)
         state = _training_state(gan, step_variable)
-        first_step = Checkpoints(
-            folder / CHECKPOINTS, keep_checkpoints, **state
-        ).restore()
-        _check_span(first_step, steps, steps_per_execution, earlier, folder)
-        # The checkpoint brings its own; what is asked for now counts.
-        gan.generator_optimizer.learning_rate = generator_learning_rate
-        gan.discriminator_optimizer.learning_rate = discriminator_learning_rate
+        with chief_first(strategy):  # which removes damaged ones
+            first_step = Checkpoints(
+                folder / CHECKPOINTS, keep_checkpoints, **state
+            ).restore()
+        require_same_everywhere(
+            strategy,
+            {"newest checkpoint": first_step},
+            "let all workers reach the same model_dir, in a storage they share",
+        )
+        check_span(first_step, steps, steps_per_execution, earlier, folder)
         settings["trained_steps"] = first_step
-        _write_json(own_folder / MODEL_FILE, settings)
+        write_json(own_folder / MODEL_FILE, settings)
 
         seconds = {"preparing": time.monotonic() - started}
-        step, speed = first_step, math.nan
+        step, speed, damages = first_step, math.nan, ()
         if first_step < steps:
-            step, speed = _run_steps(
+            step, speed, damages = _run_steps(
                 gan,
                 data_dir,
                 own_folder,
@@ -248,12 +319,13 @@ def train_gan(
                 checkpoint_every=checkpoint_every,
                 sample_every=sample_every,
                 log_every=log_every,
-                stop_requested=stop_requested,
+                skip_corrupt_records=skip_corrupt_records,
+                stop_requested=asked_anywhere(strategy, stop_requested),
                 progress=progress,
             )
         save_final_weights(gan, own_folder)
         settings["trained_steps"] = step
-        _write_json(own_folder / MODEL_FILE, settings)
+        write_json(own_folder / MODEL_FILE, settings)
         seconds["training"] = time.monotonic() - started - seconds["preparing"]
         return TrainingResult(
             model_dir=pathlib.Path(model_dir),
@@ -261,9 +333,13 @@ def train_gan(
             first_step=first_step,
             steps=steps,
             losses=_last_losses(own_folder / HISTORY_FILE),
+            best_step=best_step(
+                own_folder / VALIDATION_FILE, saved_steps(own_folder / CHECKPOINTS)
+            ),
             images_per_second=speed,
             seconds=seconds,
             data_fingerprint=info.fingerprint,
+            damages=damages,
         )
 
 
@@ -296,8 +372,13 @@ def _build(settings, loss_weights, jit_compile, steps_per_execution) -> DermGAN:
             ema_decay=settings["ema_decay"],
         )
         generator_optimizer, discriminator_optimizer = (
-            keras.optimizers.Adam(
-                settings[f"{network}_learning_rate"], beta_1=settings["adam_beta_1"]
+            Adam(
+                ConstantThenLinear(
+                    settings[f"{network}_learning_rate"],
+                    settings["steps"],
+                    settings["decay_steps"],
+                ),
+                beta_1=settings["adam_beta_1"],
             )
             for network in ("generator", "discriminator")
         )
@@ -326,13 +407,14 @@ def _run_steps(
     checkpoint_every: int,
     sample_every: int,
     log_every: int,
+    skip_corrupt_records: bool,
     stop_requested: Callable[[], bool],
     progress: Callable,
-) -> tuple[int, float]:
+) -> tuple[int, float, tuple[Damage, ...]]:
     """Trains from the first to the last step of `span`.
 
     Returns:
-        The step reached, and the images per second.
+        The step reached, the images per second, and the pairs left out.
     """
     first_step, last_step = span
     info = read_pairs_info(data_dir)
@@ -343,6 +425,7 @@ def _run_steps(
         repeat=True,
         seed=seed,
         start_step=first_step,
+        skip_corrupt_records=skip_corrupt_records,
     )
     summaries = folder / "tensorboard"
     cut_summaries(summaries, first_step)
@@ -355,13 +438,30 @@ def _run_steps(
         writer=writer,
         batch_size=batch_size,
     )
-    callbacks = [log]
+    optimizers = OptimizerLog(
+        *span,
+        log_every,
+        optimizers={
+            "generator": gan.generator_optimizer,
+            "discriminator": gan.discriminator_optimizer,
+        },
+        writer=writer,
+    )
+    # One graph for all painting: it needs less memory than going layer by layer.
+    paint = tf.function(lambda maps, seeds: gan(maps, seed=seeds))
+    callbacks = [optimizers, log]
     if sample_every:
         samples = SampleSheets(
             *span,
             sample_every,
-            gan=gan,
-            pairs=choose_sample_pairs(read_pairs(data_dir, _sample_split(info))),
+            paint=paint,
+            pairs=choose_sample_pairs(
+                read_pairs(
+                    data_dir,
+                    _sample_split(info),
+                    skip_corrupt_records=skip_corrupt_records,
+                )
+            ),
             folder=folder / "samples",
             writer=writer,
             provenance={"data_fingerprint": info.fingerprint},
@@ -373,6 +473,16 @@ def _run_steps(
         checkpoints=checkpoints,
         step_variable=step_variable,
         loss_log=log,
+        validation=_validation(
+            info,
+            gan,
+            paint,
+            data_dir,
+            folder,
+            first_step,
+            writer,
+            skip_corrupt_records,
+        ),
         stop_requested=stop_requested,
     )
     bar = ProgressBar(*span, progress=progress, loss_log=log)
@@ -390,12 +500,41 @@ def _run_steps(
             f"{error}; {_describe_last(checkpoints)}; lower the learning rates (they "
             f"may change) and start again"
         ) from error
-    except tf.errors.DataLossError as error:
-        raise damaged_shards(data_dir, info, "train", error) from error
+    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError):
+        require_sound_records(data_dir, "train")
+        raise
     finally:
         bar.close()
         writer.close()
-    return saver.step, log.mean_speed()
+    return saver.step, log.mean_speed(), dataset.damages
+
+
+def _validation(
+    info: PairsInfo,
+    gan: DermGAN,
+    paint: Callable,
+    data_dir: str | os.PathLike,
+    folder: pathlib.Path,
+    first_step: int,
+    writer: tf.summary.SummaryWriter,
+    skip_corrupt_records: bool,
+) -> Validation | None:
+    """What decides which checkpoint is the best; None where nothing can."""
+    if not info.counts.get(VALIDATION_SPLIT):
+        logging.warning("no best checkpoint is kept: there is no validation split")
+        return None
+    if not (gan.lambdas["reconstruction"] or gan.lambdas["condition"]):
+        logging.warning("no best checkpoint is kept: both weights of its loss are 0")
+        return None
+    return Validation(
+        folder / VALIDATION_FILE,
+        first_step,
+        paint=paint,
+        data_dir=data_dir,
+        loss_weights=gan.lambdas,
+        writer=writer,
+        skip_corrupt_records=skip_corrupt_records,
+    )
 
 
 def _training_state(gan: DermGAN, step_variable: tf.Variable) -> dict[str, Any]:
@@ -412,93 +551,6 @@ def _training_state(gan: DermGAN, step_variable: tf.Variable) -> dict[str, Any]:
     if gan.ema_generator is not None:
         state["ema_generator"] = gan.ema_generator
     return state
-
-
-@contextlib.contextmanager
-def _run_folder(
-    model_dir: str | os.PathLike, strategy: tf.distribute.Strategy
-) -> Iterator[tuple[pathlib.Path, pathlib.Path]]:
-    """Yields the run's folder, and the one that this process may write to.
-
-    They are one and the same but for the workers of a distributed run that are not its
-    chief. Those go through the same motions, saving included, which needs all workers
-    to take part; their copies are thrown away.
-    """
-    if is_chief(strategy):
-        with locked_folder(model_dir) as folder:
-            yield folder, folder
-    else:
-        with tempfile.TemporaryDirectory(prefix="dermgan-worker-") as own_folder:
-            yield pathlib.Path(os.path.abspath(model_dir)), pathlib.Path(own_folder)
-
-
-def _remove_run(folder: pathlib.Path) -> None:
-    """Removes what a run leaves in its folder, and nothing else."""
-    for name in (CHECKPOINTS, "tensorboard", "samples"):
-        shutil.rmtree(folder / name, ignore_errors=True)
-    for pattern in (MODEL_FILE, HISTORY_FILE, "run.json", "*.weights.h5"):
-        for path in folder.glob(pattern):
-            path.unlink()
-
-
-def _read_earlier(folder: pathlib.Path) -> dict[str, Any]:
-    """Reads model.json; {} for a new run."""
-    path = folder / MODEL_FILE
-    if not path.exists():
-        strangers = [p.name for p in folder.glob("*") if not p.name.startswith(".")]
-        if strangers:
-            raise InputError(
-                f"{folder} is not empty and holds no {MODEL_FILE}, so it is no "
-                f"training run to go on with (it has {strangers[0]}); choose another "
-                f"folder"
-            )
-        return {}
-    try:
-        return dict(json.loads(path.read_text("utf-8")))
-    except ValueError as error:
-        raise InputError(f"{path} is damaged: {error}") from None
-
-
-def _require_same(
-    earlier: Mapping[str, Any], settings: Mapping[str, Any], folder: pathlib.Path
-) -> None:
-    """Raises InputError at the first setting that must not, but does differ."""
-    then, now = _flat(earlier), _flat(settings)
-    for name in now:
-        if name in _CHANGEABLE or then.get(name) == now[name]:
-            continue
-        if name == "conditions":
-            ours, theirs = (Vocabulary(s[name]) for s in (earlier, settings))
-            ours.require_equal(theirs, f"the run in {folder}", "the data")
-        raise InputError(
-            f"the run in {folder} has {name} {then.get(name)}, this call asks for "
-            f"{now[name]}; repeat it with {then.get(name)}, or choose another folder"
-        )
-
-
-def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
-    weights = settings.get("loss_weights", {})
-    rest = {name: v for name, v in settings.items() if name != "loss_weights"}
-    return {**rest, **{f"{name}_weight": float(v) for name, v in weights.items()}}
-
-
-def _check_span(first_step, steps, steps_per_execution, earlier, folder) -> None:
-    trained = earlier.get("trained_steps", 0)
-    if trained and not first_step:
-        raise InputError(
-            f"{folder} was trained for {trained} steps, but its {CHECKPOINTS} are "
-            f"gone; choose another folder, or overwrite it to start anew"
-        )
-    if first_step > steps:
-        raise InputError(
-            f"{folder} is trained for {first_step} steps already, more than the "
-            f"{steps} asked for"
-        )
-    if (steps - first_step) % steps_per_execution:
-        raise InputError(
-            f"the {steps - first_step} steps to do are not a multiple of "
-            f"steps_per_execution {steps_per_execution}"
-        )
 
 
 def _sample_split(info: PairsInfo) -> str:
@@ -528,9 +580,3 @@ def _dtype_policy(name: str) -> Iterator[None]:
         yield
     finally:
         keras.config.set_dtype_policy(before)
-
-
-def _write_json(path: pathlib.Path, content: Mapping[str, Any]) -> None:
-    atomic_write(
-        path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
-    )

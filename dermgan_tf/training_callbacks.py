@@ -4,10 +4,8 @@ All count steps from the beginning of the run, across restarts, and read losses 
 device only when they are due: a step never waits for its predecessor.
 """
 
-import csv
 import itertools
 import math
-import os
 import pathlib
 import re
 import time
@@ -23,6 +21,8 @@ from dermgan_tf.contact_sheet import contact_sheet
 from dermgan_tf.errors import InputError
 from dermgan_tf.output_folder import atomic_write
 from dermgan_tf.photo_io import encode_png
+from dermgan_tf.training_logs import append_history, cut_history
+from dermgan_tf.validation import Validation, best_step
 
 FITZPATRICK_NUMERALS = ("?", "I", "II", "III", "IV", "V", "VI")
 
@@ -60,12 +60,15 @@ class StepCallback(keras.callbacks.Callback):
         self.every = every
 
     def on_train_batch_end(self, batch, logs=None):
-        before, self.step = self.step, self.step + self.model.steps_per_execution
-        if (
-            self.step // self.every > before // self.every
-            or self.step == self.last_step
-        ):
-            self.on_step(self.step, logs)
+        step = self.step + self.model.steps_per_execution
+        due = self.is_due(step)
+        self.step = step
+        if due:
+            self.on_step(step, logs)
+
+    def is_due(self, step: int) -> bool:
+        """Whether `on_step` is to be called once `step`, the next, is done."""
+        return step // self.every > self.step // self.every or step == self.last_step
 
     def on_step(self, step: int, logs: dict[str, Any]) -> None:
         raise NotImplementedError
@@ -134,7 +137,7 @@ class LossLog(StepCallback):
         """Returns the losses as floats.
 
         Raises:
-            InputError: if one is not finite.
+            TrainingDiverged: if one is not finite.
         """
         losses = {name: float(np.mean(value)) for name, value in logs.items()}
         for name, value in losses.items():
@@ -152,7 +155,8 @@ class SampleSheets(StepCallback):
 
     Args:
         first_step, last_step, every: as of `StepCallback`.
-        gan: the DermGAN; it paints with its averaged generator, where it has one.
+        paint: function of semantic maps, float32 [N, S, S, 3] in [-1, 1], and seeds,
+            int32 [N], that gives images like the maps.
         pairs: a few pairs as from `read_pairs`.
         folder: step-000123.png appear there; those beyond `first_step` are removed.
         writer: a tf.summary writer.
@@ -160,10 +164,10 @@ class SampleSheets(StepCallback):
     """
 
     def __init__(
-        self, first_step, last_step, every, *, gan, pairs, folder, writer, provenance
+        self, first_step, last_step, every, *, paint, pairs, folder, writer, provenance
     ):
         super().__init__(first_step, last_step, every)
-        self.gan = gan
+        self.paint = paint
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(exist_ok=True)
         self.writer = writer
@@ -181,7 +185,7 @@ class SampleSheets(StepCallback):
     def on_step(self, step, logs):
         maps = np.stack(self._maps).astype(np.float32) / 127.5 - 1
         seeds = np.arange(len(maps), dtype=np.int32)
-        images = np.asarray(self.gan(maps, seed=seeds))
+        images = self.paint(tf.constant(maps), tf.constant(seeds)).numpy()
         # A diverging generator paints NaN; the loss check says so, not this.
         images = np.nan_to_num(np.round((images + 1) * 127.5))
         images = np.clip(images, 0, 255).astype(np.uint8)
@@ -199,13 +203,18 @@ class SampleSheets(StepCallback):
 
 
 class CheckpointSaver(StepCallback):
-    """Saves checkpoints of a state that is known to be finite.
+    """Saves checkpoints of a state that is known to be finite; keeps the best.
+
+    One that is saved because of a stop is not validated: a stop may be short of time,
+    and must leave no trace in a run that goes on.
 
     Args:
         first_step, last_step, every: as of `StepCallback`.
         checkpoints: where to.
         step_variable: the tf.Variable in the checkpoint that holds the step.
         loss_log: checks the losses.
+        validation: measures the loss that decides which checkpoint is the best; None
+            for no best one.
         stop_requested: asked after every step; when true, the run is saved and stopped.
     """
 
@@ -218,12 +227,14 @@ class CheckpointSaver(StepCallback):
         checkpoints: Checkpoints,
         step_variable: tf.Variable,
         loss_log: LossLog,
+        validation: Validation | None,
         stop_requested: Callable[[], bool],
     ):
         super().__init__(first_step, last_step, every)
         self.checkpoints = checkpoints
         self.step_variable = step_variable
         self.loss_log = loss_log
+        self.validation = validation
         self.stop_requested = stop_requested
         self._saved = first_step
 
@@ -232,20 +243,49 @@ class CheckpointSaver(StepCallback):
         if self.stop_requested():
             self.model.stop_training = True
             if self._saved < self.step:
-                self.on_step(self.step, logs)
+                self.check(self.step, logs)
+                self.save(self.step)
 
     def on_step(self, step, logs):
+        self.check(step, logs)
+        if self.validation:
+            loss = self.validation.measure(step)
+            if not math.isfinite(loss):
+                raise TrainingDiverged(
+                    f"training diverged: the validation loss is {loss} at step {step}"
+                )
+        self.save(step)
+
+    def check(self, step: int, logs: dict[str, Any]) -> None:
+        """Raises TrainingDiverged if a loss, a weight or a moment is not finite."""
         # Losses are those before the update: look at what the update made of them too.
         self.loss_log.check(step, logs)
-        for network in (self.model.generator, self.model.discriminator):
-            for variable in network.trainable_variables:
-                if not bool(tf.reduce_all(tf.math.is_finite(variable.value))):
+        state = {
+            "weight": self.model.generator.trainable_variables
+            + self.model.discriminator.trainable_variables,
+            # An infinite second moment stops its weight for good, and nothing shows.
+            "moment": self.model.generator_optimizer.variables
+            + self.model.discriminator_optimizer.variables,
+        }
+        for kind, variables in state.items():
+            for variable in variables:
+                value = tf.convert_to_tensor(variable.value)
+                if not value.dtype.is_floating:
+                    continue
+                if not bool(tf.reduce_all(tf.math.is_finite(value))):
                     raise TrainingDiverged(
-                        f"training diverged: weight {variable.path} is not finite "
-                        f"at step {step}"
+                        f"training diverged: {kind} {variable.path} is not finite at "
+                        f"step {step}"
                     )
+
+    def save(self, step: int) -> None:
+        """Saves a checkpoint, and keeps the best one besides the last."""
+        also_keep = []
+        if self.validation:
+            steps = [*self.checkpoints.saved_steps(), step]
+            also_keep = [best_step(self.validation.path, steps)]
         self.step_variable.assign(step)
-        self.checkpoints.save(step)
+        self.checkpoints.save(step, also_keep)
         self._saved = step
 
 
@@ -281,62 +321,6 @@ class ProgressBar(keras.callbacks.Callback):
         """Leaves the bar where it stands."""
         if hasattr(self._bar, "close"):
             self._bar.close()
-
-
-def append_history(path: pathlib.Path, step: int, losses: dict[str, float]) -> None:
-    """Appends a row to history.csv, and its header to an empty one."""
-    with open(path, "a", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        if file.tell() == 0:
-            writer.writerow(["step", *losses])
-        # Nine digits give every float32 back.
-        writer.writerow([step, *(f"{value:.9g}" for value in losses.values())])
-
-
-def read_history(path: str | os.PathLike) -> list[dict[str, float]]:
-    """Reads history.csv: a dict a row, of the step and the losses."""
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    except FileNotFoundError:
-        return []
-    return [{name: float(value) for name, value in row.items()} for row in rows]
-
-
-def cut_history(path: pathlib.Path, step: int) -> None:
-    """Removes the rows of history.csv beyond `step`, and a half-written last one."""
-    if not path.exists():
-        return
-    lines = path.read_bytes().splitlines(keepends=True)
-    whole = [line for line in lines if line.endswith(b"\n")]
-    kept = whole[:1] + [
-        line for line in whole[1:] if int(line.split(b",", 1)[0]) <= step
-    ]
-    atomic_write(path, b"".join(kept))
-
-
-def cut_summaries(folder: pathlib.Path, step: int) -> None:
-    """Removes what a killed run logged to TensorBoard beyond `step`.
-
-    TensorBoard's own way, a session-start event, is followed by only some of its
-    readers; what is not there, none can show.
-    """
-    for path in folder.glob("*tfevents*"):
-        aside = folder / ".cut.partial"
-        cut = False
-        with tf.io.TFRecordWriter(str(aside)) as writer:
-            try:
-                for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
-                    if tf.compat.v1.Event.FromString(record).step <= step:
-                        writer.write(record)
-                    else:
-                        cut = True
-            except tf.errors.DataLossError:  # half-written at the end
-                cut = True
-        if cut:
-            os.replace(aside, path)
-        else:
-            aside.unlink()
 
 
 def choose_sample_pairs(

@@ -21,8 +21,15 @@ def define_flags():
     flags.DEFINE_bool(
         "use_ema",
         True,
-        "Export the moving average of the weights where there is one "
-        "(generator_ema.weights.h5), else those of the last step.",
+        "Export the moving average of the weights where there is one, else the weights "
+        "themselves.",
+    )
+    flags.DEFINE_enum(
+        "checkpoint",
+        "last",
+        ["last", "best"],
+        "Which state to export: the last, or the one of least validation loss. Such a "
+        "loss prefers blur to detail: best is a way back from a collapse.",
     )
     flags.DEFINE_bool("overwrite", False, "Replace a non-empty output folder.")
 
@@ -31,13 +38,14 @@ def main(args):
     program.load_tensorflow()
     from dermgan_tf.generation import load_generator
     from dermgan_tf.output_folder import output_folder
+    from dermgan_tf.run_generator import load_run_generator
     from dermgan_tf.run_record import write_run_record
-    from dermgan_tf.saved_model import load_trained_generator, write_saved_model
+    from dermgan_tf.saved_model import write_saved_model
 
     start = time.monotonic()
     output_dir = args.output_dir or default_output_dir(args.model_dir)
-    generator, vocabulary, provenance = load_trained_generator(
-        args.model_dir, args.use_ema
+    generator, vocabulary, provenance = load_run_generator(
+        args.model_dir, args.checkpoint, args.use_ema
     )
     with output_folder(output_dir, args.overwrite, [args.model_dir]) as folder:
         write_saved_model(generator, vocabulary, folder, provenance)

@@ -69,6 +69,13 @@ def define_flags():
         "Adam's learning rate; may change when a run goes on.",
         lower_bound=0,
     )
+    flags.DEFINE_integer(
+        "decay_steps",
+        None,
+        "Steps at the end of the run over which the learning rates fall linearly to 0; "
+        "0 for constant rates. Default: half of --steps.",
+        lower_bound=0,
+    )
     flags.DEFINE_float(
         "adam_beta_1",
         0.5,
@@ -105,6 +112,12 @@ def define_flags():
         "that TF_CONFIG lists (multi_worker), or a TPU. auto takes what there is.",
     )
     flags.DEFINE_string("tpu", None, "Name or address of the TPU; local on a TPU VM.")
+    flags.DEFINE_float(
+        "wait_for_workers",
+        600,
+        "Seconds to wait for the other machines of TF_CONFIG to come up.",
+        lower_bound=0,
+    )
     flags.DEFINE_enum(
         "mixed_precision",
         "none",
@@ -125,7 +138,8 @@ def define_flags():
     flags.DEFINE_integer(
         "keep_checkpoints",
         2,
-        "Checkpoints to keep; one is about 0.9 GB at 256 pixels and 64 filters.",
+        "Checkpoints to keep, besides the one of least validation loss; one is about "
+        "0.9 GB at 256 pixels and 64 filters.",
         lower_bound=1,
     )
     flags.DEFINE_integer(
@@ -137,8 +151,15 @@ def define_flags():
     flags.DEFINE_integer(
         "log_every",
         50,
-        "Steps between logged losses, which are means over these steps.",
+        "Steps between logged losses, which are means over these steps, and logged "
+        "learning rates and norms of gradients and updates.",
         lower_bound=1,
+    )
+    flags.DEFINE_bool(
+        "skip_corrupt_records",
+        False,
+        "Leave out pairs whose records are corrupt, and say which, instead of failing. "
+        "To find them, every start reads and decodes all pairs once.",
     )
     flags.DEFINE_bool(
         "overwrite", False, "Delete the run that model_dir holds and start anew."
@@ -149,10 +170,11 @@ def main(args):
     program.load_tensorflow()
     from dermgan_tf.errors import InputError
     from dermgan_tf.run_record import write_run_record
-    from dermgan_tf.strategies import is_chief, make_strategy
+    from dermgan_tf.strategies import make_strategy
     from dermgan_tf.training import train_gan
+    from dermgan_tf.workers import is_chief
 
-    strategy = make_strategy(args.strategy, args.tpu)
+    strategy = make_strategy(args.strategy, args.tpu, args.wait_for_workers)
     stop = StopRequest()
     result = train_gan(
         args.data_dir,
@@ -168,6 +190,7 @@ def main(args):
         },
         generator_learning_rate=args.generator_learning_rate,
         discriminator_learning_rate=args.discriminator_learning_rate,
+        decay_steps=args.decay_steps,
         adam_beta_1=args.adam_beta_1,
         ema_decay=args.ema_decay,
         seed=args.seed,
@@ -180,6 +203,7 @@ def main(args):
         keep_checkpoints=args.keep_checkpoints,
         sample_every=args.sample_every,
         log_every=args.log_every,
+        skip_corrupt_records=args.skip_corrupt_records,
         overwrite=args.overwrite,
         stop_requested=stop.requested,
         progress=program.progress,
@@ -192,12 +216,14 @@ def main(args):
             seed=args.seed,
             data_fingerprint=result.data_fingerprint,
             durations=result.seconds,
+            left_out=[str(damage) for damage in result.damages],
         )
-    print_summary(result)
+        print_summary(result)
     if result.step < result.steps:
         raise InputError(
-            f"stopped by {stop.signal_name} after step {result.step} of "
-            f"{result.steps}, which is saved; the same command goes on from there"
+            f"stopped by {stop.signal_name or 'another worker'} after step "
+            f"{result.step} of {result.steps}, which is saved; the same command goes "
+            f"on from there"
         )
 
 
@@ -228,6 +254,14 @@ def print_summary(result):
     print(f"{'steps':<24}{result.step} of {result.steps}{began}")
     for name, value in result.losses.items():
         print(f"{name:<24}{value:.4f}")
+    if result.best_step is not None:
+        print(
+            f"{'best checkpoint':<24}of step {result.best_step}, by validation loss "
+            f"(export_generator --checkpoint=best)"
+        )
+    if result.damages:
+        lost = sum(damage.lost for damage in result.damages)
+        print(f"{'corrupt records skipped':<24}{lost}")
     print(f"{'images/s':<24}{result.images_per_second:.2f}")
     print(f"{'training time':<24}{result.seconds['training']:.0f} s")
     weights = sorted(path.name for path in result.model_dir.glob("*.weights.h5"))

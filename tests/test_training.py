@@ -1,26 +1,27 @@
 """Training in this process: what it writes, how it goes on, what it refuses."""
 
+import collections
+import functools
 import json
 import pathlib
-import resource
 import shutil
 import subprocess
 import sys
 
-import h5py
 import numpy as np
 import pytest
 import tensorflow as tf
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from run_files import assert_same_weights, read_weights, summary_values
 from tiny_pairs import make_tiny_pairs
 
-from dermgan_tf.checkpoints import Checkpoints
+from dermgan_tf.checkpoints import Checkpoints, saved_steps
 from dermgan_tf.dermgan import DEFAULT_LOSS_WEIGHTS, DermGAN
 from dermgan_tf.discriminator import build_discriminator
 from dermgan_tf.errors import InputError
 from dermgan_tf.generator import build_generator
 from dermgan_tf.output_folder import locked_folder
 from dermgan_tf.photo_io import is_synthetic
+from dermgan_tf.run_generator import load_run_generator
 from dermgan_tf.strategies import make_strategy
 from dermgan_tf.training import train_gan
 from dermgan_tf.training_callbacks import (
@@ -28,10 +29,8 @@ from dermgan_tf.training_callbacks import (
     LossLog,
     TrainingDiverged,
     choose_sample_pairs,
-    cut_history,
-    cut_summaries,
-    read_history,
 )
+from dermgan_tf.training_logs import read_history
 
 LOSSES = {
     "generator_loss",
@@ -56,44 +55,47 @@ def data_dir(tmp_path_factory):
     return make_tiny_pairs(tmp_path_factory.mktemp("data") / "clinic")
 
 
+class Traces:
+    """Counts how often Python runs through the training step and through painting.
+
+    It does so only while TensorFlow traces them into a graph.
+    """
+
+    def __init__(self, monkeypatch):
+        self.counts = collections.Counter()
+        for name in ("train_step", "call"):
+            monkeypatch.setattr(DermGAN, name, self._counted(name))
+
+    def _counted(self, name):
+        method = getattr(DermGAN, name)
+
+        @functools.wraps(method)
+        def counted(*args, **kwargs):
+            self.counts[name] += 1
+            return method(*args, **kwargs)
+
+        return counted
+
+
 @pytest.fixture(scope="module")
-def trained(data_dir, tmp_path_factory):
+def traces():
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        yield Traces(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def trained(data_dir, tmp_path_factory, traces):
     """A run of 12 steps that nothing interrupted."""
     folder = tmp_path_factory.mktemp("run") / "model"
-    return train_gan(data_dir, folder, steps=12, **SMALL)
+    result = train_gan(data_dir, folder, steps=12, **SMALL)
+    traces.of_one_run = dict(traces.counts)
+    return result
 
 
 @pytest.fixture
 def model_dir(trained, tmp_path):
     """A copy of the trained run, to be changed."""
     return shutil.copytree(trained.model_dir, tmp_path / "copy")
-
-
-def read_weights(path):
-    arrays = {}
-    with h5py.File(path) as file:
-        file.visititems(
-            lambda name, item: (
-                arrays.update({name: item[()]})
-                if isinstance(item, h5py.Dataset)
-                else None
-            )
-        )
-    return arrays
-
-
-def assert_same_weights(folder, other):
-    for name in ("generator", "discriminator", "generator_ema"):
-        ours = read_weights(folder / f"{name}.weights.h5")
-        theirs = read_weights(other / f"{name}.weights.h5")
-        assert ours.keys() == theirs.keys() and len(ours) > 10
-        for key in ours:
-            np.testing.assert_array_equal(ours[key], theirs[key], err_msg=key)
-
-
-def summary_steps(folder, tag):
-    events = EventAccumulator(str(folder), {"scalars": 0, "tensors": 0}).Reload()
-    return [event.step for event in events.Tensors(tag)]
 
 
 def test_run_leaves_everything(trained, data_dir):
@@ -123,16 +125,61 @@ def test_run_leaves_everything(trained, data_dir):
 
     for name in LOSSES:
         tag = f"losses/{name}"
-        assert summary_steps(folder / "tensorboard", tag) == [3, 6, 9, 12]
-    assert summary_steps(folder / "tensorboard", "speed/images_per_second")
-    assert summary_steps(folder / "tensorboard", "held-out maps") == [5, 10, 12]
+        assert list(summary_values(folder / "tensorboard", tag)) == [3, 6, 9, 12]
+    assert summary_values(folder / "tensorboard", "speed/images_per_second")
+    for network in ("generator", "discriminator"):
+        rates = summary_values(folder / "tensorboard", f"learning_rate/{network}")
+        # Steps 3 and 6 are of the constant half; 1/7 less in each one after it.
+        assert rates == pytest.approx({3: 2e-4, 6: 2e-4, 9: 8e-4 / 7, 12: 2e-4 / 7})
+        for quantity in ("gradient_norm", "update_norm"):
+            norms = summary_values(folder / "tensorboard", f"{quantity}/{network}")
+            assert list(norms) == [3, 6, 9, 12] and min(norms.values()) > 0
+    assert list(summary_values(folder / "tensorboard", "held-out maps")) == [5, 10, 12]
     sheets = sorted(path.name for path in (folder / "samples").iterdir())
     assert sheets == ["step-000005.png", "step-000010.png", "step-000012.png"]
     assert all(is_synthetic(folder / "samples" / name) for name in sheets)
-    assert sorted(p.name for p in (folder / "checkpoints").glob("*.index")) == [
-        "step-10.index",
-        "step-12.index",
-    ]
+    rows = read_history(folder / "validation.csv")
+    assert [row["step"] for row in rows] == [5, 10, 12]
+    weights = model["loss_weights"]
+    for row in rows:
+        assert row["loss"] == pytest.approx(
+            weights["reconstruction"] * row["reconstruction_loss"]
+            + weights["condition"] * row["condition_loss"]
+        )
+    assert trained.best_step == min(rows, key=lambda row: row["loss"])["step"]
+    assert saved_steps(folder / "checkpoints") == sorted({10, 12, trained.best_step})
+
+
+def test_nothing_is_traced_twice(trained, traces):
+    # Three times each the losses are logged, sheets are painted, the state is saved.
+    assert traces.of_one_run == {"train_step": 1, "call": 1}
+
+
+def test_several_steps_at_once(trained, data_dir, tmp_path, traces):
+    before = collections.Counter(traces.counts)
+    asked = iter([False] + [True] * 9)  # a stop is asked for after the second four
+    settings = {**SMALL, "steps": 12, "steps_per_execution": 4, "log_every": 4}
+    run = functools.partial(train_gan, data_dir, tmp_path / "model", **settings)
+    assert run(stop_requested=lambda: next(asked)).step == 8
+    assert traces.counts - before == {"train_step": 1, "call": 1}
+    assert run().first_step == 8
+    folder = tmp_path / "model"
+    for name in ("history.csv", "validation.csv"):
+        assert [row["step"] for row in read_history(folder / name)][-1] == 12
+    assert [row["step"] for row in read_history(folder / "history.csv")] == [4, 8, 12]
+    # Each step has its own learning rate, as in the run that takes them one by one.
+    ours, theirs = (
+        summary_values(path / "tensorboard", "learning_rate/generator")
+        for path in (folder, trained.model_dir)
+    )
+    assert list(ours) == [4, 8, 12] and ours[12] == theirs[12]
+    for name in ("generator", "generator_ema"):
+        ours, theirs = (
+            read_weights(path / f"{name}.weights.h5")
+            for path in (folder, trained.model_dir)
+        )
+        for key, value in theirs.items():
+            np.testing.assert_allclose(ours[key], value, atol=1e-4)
 
 
 def test_weights_load_into_the_networks(trained):
@@ -163,11 +210,71 @@ def test_continued_run_equals_uninterrupted_one(trained, data_dir, tmp_path):
     done = train_gan(data_dir, folder, steps=12, **SMALL)
     assert (done.first_step, done.step) == (7, 12)
     assert_same_weights(folder, trained.model_dir)
-    for name in ("history.csv", "samples/step-000010.png"):
+    for name in ("history.csv", "validation.csv", "samples/step-000010.png"):
         theirs = (trained.model_dir / name).read_bytes()
         assert (folder / name).read_bytes() == theirs
-    steps = summary_steps(folder / "tensorboard", "losses/generator_loss")
-    assert steps == [3, 6, 9, 12]
+    losses = summary_values(folder / "tensorboard", "losses/generator_loss")
+    assert list(losses) == [3, 6, 9, 12]
+
+
+def test_continued_run_takes_the_data_that_come_next(data_dir, tmp_path):
+    # Without learning, the losses of a step are those of its pairs and masks alone.
+    settings = {
+        **SMALL,
+        "steps": 6,
+        "batch_size": 2,
+        "log_every": 1,
+        "generator_learning_rate": 1e-12,
+        "discriminator_learning_rate": 1e-12,
+    }
+    train_gan(data_dir, tmp_path / "whole", **settings)
+    asked = iter([False] * 3 + [True] * 9)
+    run = functools.partial(train_gan, data_dir, tmp_path / "broken", **settings)
+    assert run(stop_requested=lambda: next(asked)).step == 4
+    assert run().first_step == 4
+    whole, broken = (
+        [row["reconstruction_loss"] for row in read_history(folder / "history.csv")]
+        for folder in (tmp_path / "whole", tmp_path / "broken")
+    )
+    assert broken == pytest.approx(whole, rel=1e-5)
+    assert min(np.diff(sorted(whole))) > 1e-4  # no two steps see the same
+
+
+def test_best_checkpoint_stays(data_dir, tmp_path):
+    settings = {**SMALL, "checkpoint_every": 2}
+    run = functools.partial(train_gan, data_dir, tmp_path / "model", **settings)
+    assert run(steps=2).best_step == 2
+    early = shutil.copytree(tmp_path / "model", tmp_path / "early")
+    # Such a rate drives every pixel to an end of the scale.
+    assert run(steps=8, generator_learning_rate=0.3).best_step == 2
+    assert saved_steps(tmp_path / "model" / "checkpoints") == [2, 6, 8]
+    best, *rest = read_history(tmp_path / "model" / "validation.csv")
+    assert all(row["loss"] > 1.2 * best["loss"] for row in rest)
+    assert_same_weights_as_checkpoint(early, tmp_path / "model", "best")
+    assert_same_weights_as_checkpoint(tmp_path / "model", tmp_path / "model", "last")
+
+
+def assert_same_weights_as_checkpoint(folder, run, checkpoint):
+    for name, use_ema in (("generator_ema", True), ("generator", False)):
+        loaded, _, _ = load_run_generator(run, checkpoint, use_ema)
+        expected = build_generator(64, 4)
+        expected.load_weights(folder / f"{name}.weights.h5")
+        for ours, theirs in zip(loaded.weights, expected.weights, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_without_validation_split_no_best_checkpoint(data_dir, tmp_path, caplog):
+    pairs = shutil.copytree(data_dir, tmp_path / "pairs")
+    info = json.loads((pairs / "pairs.json").read_text())
+    for part in ("crops", "shards"):
+        del info[part]["validation"]
+    (pairs / "pairs.json").write_text(json.dumps(info))
+    done = train_gan(pairs, tmp_path / "model", **{**SMALL, "steps": 2})
+    assert done.best_step is None
+    assert not (tmp_path / "model" / "validation.csv").exists()
+    assert caplog.text.count("no best checkpoint is kept") == 1
+    with pytest.raises(InputError, match="has no best checkpoint: none of its 1 has"):
+        load_run_generator(tmp_path / "model", "best")
 
 
 def test_finished_run_is_left_as_it_is(model_dir, trained, data_dir):
@@ -200,9 +307,14 @@ def test_changed_settings_are_refused(trained, data_dir, changed, message):
 
 def test_other_data_are_refused(trained, data_dir, tmp_path):
     other = make_tiny_pairs(tmp_path / "clinic", cases=12, seed=1)
-    with pytest.raises(InputError, match="data_fingerprint .*, this call asks for"):
+    with pytest.raises(InputError, match="of data_fingerprint .*, these have"):
         train_gan(other, trained.model_dir, steps=12, **SMALL)
     info = json.loads((other / "pairs.json").read_text())
+    info["image_size"] = 128
+    (other / "pairs.json").write_text(json.dumps(info))
+    with pytest.raises(InputError, match="of image_size 64, these have 128; give it"):
+        train_gan(other, trained.model_dir, steps=12, **SMALL)
+    info["image_size"] = 64
     info["vocabulary"] = ["melanoma", "psoriasis"]
     (other / "pairs.json").write_text(json.dumps(info))
     with pytest.raises(InputError, match="at position 1: .*'eczema', .*'psoriasis'"):
@@ -219,6 +331,12 @@ def test_other_data_are_refused(trained, data_dir, tmp_path):
         ({"loss_weights": {"beauty": 1}}, "beauty"),
         ({"mixed_precision": "int8"}, "int8"),
         ({"deterministic": True, "jit_compile": True}, "exclude each other"),
+        ({"decay_steps": -1}, r"decay_steps must be 0 to steps \(1\), got -1"),
+        ({"decay_steps": 2}, r"decay_steps must be 0 to steps \(1\), got 2"),
+        ({"generator_learning_rate": -1.0}, "rate must be a number from 0 on, got -1"),
+        ({"discriminator_learning_rate": np.nan}, "from 0 on, got nan"),
+        ({"adam_beta_1": 1.0}, "adam_beta_1 must be 0 or more, below 1, got 1.0"),
+        ({"steps": 5, "steps_per_execution": 2}, "5 steps to do are not a multiple"),
     ],
 )
 def test_bad_arguments(data_dir, tmp_path, changed, message):
@@ -274,10 +392,17 @@ def test_weights_are_checked_before_they_are_saved(tmp_path):
         checkpoints=Checkpoints(tmp_path / "checkpoints", 2, network=gan.generator),
         step_variable=tf.Variable(0, dtype=tf.int64),
         loss_log=log,
+        validation=None,
         stop_requested=lambda: False,
     )
     saver.set_model(gan)
     saver.on_step(3, {"generator_loss": tf.constant(1.0)})
+    second_moment = gan.generator_optimizer._velocities[0]
+    finite = np.array(second_moment)
+    second_moment.assign(np.full_like(finite, np.inf))
+    with pytest.raises(TrainingDiverged, match="moment .* is not finite at step 6"):
+        saver.on_step(6, {"generator_loss": tf.constant(1.0)})
+    second_moment.assign(finite)
     gan.discriminator.trainable_variables[2].assign_add([np.nan])
     with pytest.raises(TrainingDiverged, match="weight .* is not finite at step 6"):
         saver.on_step(6, {"generator_loss": tf.constant(1.0)})
@@ -306,7 +431,8 @@ from dermgan_tf.strategies import make_strategy
 from dermgan_tf.training import train_gan
 strategy = make_strategy("mirrored")
 assert strategy.num_replicas_in_sync == 2
-train_gan({str(data_dir)!r}, "model", steps=3, strategy=strategy, **{SMALL!r})
+settings = {{"steps": 3, "decay_steps": 0, "strategy": strategy, **{SMALL!r}}}
+train_gan({str(data_dir)!r}, "model", **settings)
 """
     root = pathlib.Path(__file__).parents[1]
     subprocess.run(
@@ -318,6 +444,13 @@ train_gan({str(data_dir)!r}, "model", steps=3, strategy=strategy, **{SMALL!r})
     ours = read_history(tmp_path / "model" / "history.csv")[0]
     theirs = read_history(trained.model_dir / "history.csv")[0]
     assert ours == pytest.approx(theirs, rel=1e-4)
+    for quantity in ("gradient_norm", "update_norm"):
+        for network in ("generator", "discriminator"):
+            ours, theirs = (
+                summary_values(folder / "tensorboard", f"{quantity}/{network}")[3]
+                for folder in (tmp_path / "model", trained.model_dir)
+            )
+            assert ours == pytest.approx(theirs, rel=1e-3)
     # A run may move to another number of devices, and change its learning rates.
     done = train_gan(
         data_dir, tmp_path / "model", steps=4, generator_learning_rate=1e-9, **SMALL
@@ -339,111 +472,8 @@ def test_strategies_that_this_machine_cannot_give(monkeypatch):
     with pytest.raises(InputError, match="a TPU is named"):
         make_strategy("one_device", tpu="local")
     monkeypatch.setenv("TF_CONFIG", "{nonsense")
-    with pytest.raises(InputError, match="TF_CONFIG is not"):
+    with pytest.raises(InputError, match="TF_CONFIG is wrong"):
         make_strategy("auto")
-
-
-class TestCheckpoints:
-    @pytest.fixture
-    def value(self):
-        return tf.Variable(tf.zeros([1000]))
-
-    def save(self, folder, value, *steps, keep=2):
-        checkpoints = Checkpoints(folder, keep, value=value)
-        for step in steps:
-            value.assign(tf.fill([1000], float(step)))
-            checkpoints.save(step)
-        return checkpoints
-
-    def test_keeps_the_last(self, tmp_path, value):
-        assert Checkpoints(tmp_path / "none", 2, value=value).restore() == 0
-        assert self.save(tmp_path, value, 1, 2, 3).saved_steps() == [2, 3]
-        value.assign(tf.zeros([1000]))
-        assert Checkpoints(tmp_path, 2, value=value).restore() == 3
-        assert value.numpy()[0] == 3
-
-    @pytest.mark.parametrize("suffix", ["index", "data-00000-of-00001"])
-    @pytest.mark.parametrize("damage", ["flipped", "cut", "missing"])
-    def test_damaged_one_falls_back(self, tmp_path, value, suffix, damage):
-        self.save(tmp_path, value, 5, 10)
-        path = tmp_path / f"step-10.{suffix}"
-        content = path.read_bytes()
-        middle = len(content) // 2
-        if damage == "missing":
-            path.unlink()
-        elif damage == "cut":
-            path.write_bytes(content[:middle])
-        else:
-            flipped = bytes([content[middle] ^ 255])
-            path.write_bytes(content[:middle] + flipped + content[middle + 1 :])
-        checkpoints = Checkpoints(tmp_path, 2, value=value)
-        assert checkpoints.restore() == 5
-        assert value.numpy()[0] == 5
-        assert checkpoints.saved_steps() == [5]
-        checkpoints.save(7)
-        assert Checkpoints(tmp_path, 2, value=value).saved_steps() == [5, 7]
-
-    def test_all_damaged(self, tmp_path, value):
-        self.save(tmp_path, value, 5, 10)
-        for path in tmp_path.glob("*.index"):
-            path.write_bytes(b"")
-        with pytest.raises(InputError, match="none of the 2 checkpoints"):
-            Checkpoints(tmp_path, 2, value=value).restore()
-
-    def test_half_written_one_is_removed(self, tmp_path, value):
-        self.save(tmp_path, value, 5)
-        (tmp_path / "step-10_temp").mkdir()
-        (tmp_path / "step-10_temp" / "part-00000-of-00001.index").write_bytes(b"x")
-        (tmp_path / "step-10.data-00000-of-00001").write_bytes(b"x")
-        Checkpoints(tmp_path, 2, value=value)
-        assert sorted(path.name for path in tmp_path.iterdir()) == [
-            "checkpoint",
-            "step-5.data-00000-of-00001",
-            "step-5.index",
-        ]
-
-    def test_full_disk(self, tmp_path, value):
-        checkpoints = self.save(tmp_path, value, 5)
-        before = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-        try:
-            with pytest.raises(InputError, match="step 10 .*that of step 5 is intact"):
-                self.save(tmp_path, value, 10)
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        assert not list(tmp_path.glob("step-10*"))
-        assert checkpoints.restore() == 5
-        assert value.numpy()[0] == 5
-
-
-def test_cut_history(tmp_path):
-    path = tmp_path / "history.csv"
-    cut_history(path, 0)
-    assert not path.exists()
-    path.write_text("step,loss\r\n10,1.5\r\n20,2.5\r\n30,3.")
-    cut_history(path, 20)
-    assert path.read_bytes() == b"step,loss\r\n10,1.5\r\n20,2.5\r\n"
-    cut_history(path, 10)
-    assert read_history(path) == [{"step": 10.0, "loss": 1.5}]
-
-
-def test_cut_summaries(tmp_path):
-    def log(steps):
-        writer = tf.summary.create_file_writer(str(tmp_path))
-        for step in steps:
-            with writer.as_default(step=step):
-                tf.summary.scalar("loss", 1.0)
-        writer.close()
-
-    cut_summaries(tmp_path / "none", 10)
-    log([10, 20])
-    log([30, 40, 50])
-    last = max(tmp_path.iterdir())
-    last.write_bytes(last.read_bytes()[:-3])  # killed while writing
-    cut_summaries(tmp_path, 30)
-    log([35])
-    assert summary_steps(tmp_path, "loss") == [10, 20, 30, 35]
-    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_sample_pairs_differ():

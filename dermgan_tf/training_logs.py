@@ -1,0 +1,68 @@
+"""What a run writes down as it goes: history.csv, validation.csv, TensorBoard's logs.
+
+A run that goes on after a kill first cuts off what lies beyond its checkpoint.
+"""
+
+import csv
+import os
+import pathlib
+
+import tensorflow as tf
+
+from dermgan_tf.output_folder import atomic_write
+
+
+def append_history(path: pathlib.Path, step: int, values: dict[str, float]) -> None:
+    """Appends a row to history.csv or validation.csv; to an empty one, a header too."""
+    with open(path, "a", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        if file.tell() == 0:
+            writer.writerow(["step", *values])
+        # Nine digits give every float32 back.
+        writer.writerow([step, *(f"{value:.9g}" for value in values.values())])
+
+
+def read_history(path: str | os.PathLike) -> list[dict[str, float]]:
+    """Reads such a file: a dict a row, of the step and the losses."""
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except FileNotFoundError:
+        return []
+    return [{name: float(value) for name, value in row.items()} for row in rows]
+
+
+def cut_history(path: pathlib.Path, step: int) -> None:
+    """Removes the rows of such a file beyond `step`, and a half-written last one."""
+    if not path.exists():
+        return
+    lines = path.read_bytes().splitlines(keepends=True)
+    whole = [line for line in lines if line.endswith(b"\n")]
+    kept = whole[:1] + [
+        line for line in whole[1:] if int(line.split(b",", 1)[0]) <= step
+    ]
+    atomic_write(path, b"".join(kept))
+
+
+def cut_summaries(folder: pathlib.Path, step: int) -> None:
+    """Removes what a killed run logged to TensorBoard beyond `step`.
+
+    TensorBoard's own way, a session-start event, is followed by only some of its
+    readers; what is not there, none can show.
+    """
+    for path in folder.glob("*tfevents*"):
+        aside = folder / ".cut.partial"
+        cut = False
+        with tf.io.TFRecordWriter(str(aside)) as writer:
+            try:
+                for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+                    if tf.compat.v1.Event.FromString(record).step <= step:
+                        writer.write(record)
+                    else:
+                        cut = True
+            except tf.errors.DataLossError:  # half-written at the end
+                cut = True
+        if cut:
+            os.replace(aside, path)
+        else:
+            aside.unlink()
