@@ -215,13 +215,46 @@ class DermGAN(keras.Model):
         if self.ema_generator is not None:
             self._update_average()
         for name, tracker in self.trackers.items():
-            tracker.update_state(values[name])
+            # Replicas share a step's weight: a run may change their number midway.
+            tracker.update_state(values[name], sample_weight=1 / replicas)
         results = {name: tracker.result() for name, tracker in self.trackers.items()}
         if isinstance(
             self.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy
         ):  # Keras averages these over an axis, which scalars do not have
             results = {name: tf.reshape(r, [1]) for name, r in results.items()}
         return results
+
+    def make_train_function(self, force=False):
+        """Makes what `fit` calls for the next `steps_per_execution` steps.
+
+        Over several devices Keras' loop of several steps fails, as it runs them in a
+        conditional. This one has none, and no metric leaves it before its last step.
+        """
+        import tensorflow as tf
+
+        strategy = self.distribute_strategy
+        if self.steps_per_execution == 1 or strategy.num_replicas_in_sync == 1:
+            return super().make_train_function(force)
+        if self.train_function is not None and not force:
+            return self.train_function
+
+        @tf.function(autograph=False)
+        def train_several(iterator):
+            def train_once(step):
+                strategy.run(self.train_step, args=(iterator.get_next(),))
+                return step + 1
+
+            tf.while_loop(lambda step: step < self.steps_per_execution, train_once, [0])
+            return {name: m.result() for name, m in self.trackers.items()}
+
+        def train_function(iterator):
+            try:
+                return train_several(iterator)
+            except tf.errors.OutOfRangeError:
+                raise StopIteration from None
+
+        self.train_function = train_function
+        return train_function
 
     def _maybe_symbolic_build(self, *args, **kwargs):
         """Does nothing: the networks are built, and Keras' own way of building fails
