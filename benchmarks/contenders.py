@@ -8,6 +8,7 @@ so that each process holds only its own.
 import dataclasses
 import functools
 import itertools
+import os
 import pathlib
 import tempfile
 import time
@@ -51,11 +52,25 @@ class Case:
 # --- training ---
 
 
-def train_ours(case: Case, stopwatch: Stopwatch, form: str = "auto") -> None:
-    """DermGAN's step, compiled the way `fit` does it."""
+def train_ours(
+    case: Case,
+    stopwatch: Stopwatch,
+    form: str = "auto",
+    thread_an_operation: bool = False,
+) -> None:
+    """DermGAN's step, compiled the way `fit` does it.
+
+    Args:
+        form: of all ResizeConv2D layers.
+        thread_an_operation: bool. Whether the cores work at one operation each, rather
+            than together at one; a setting of TensorFlow's.
+    """
+    if thread_an_operation:
+        os.environ["TF_NUM_INTRAOP_THREADS"] = "1"
+        os.environ["TF_NUM_INTEROP_THREADS"] = str(os.cpu_count())
     import tensorflow as tf
 
-    gan = _build_dermgan(case, form)
+    gan = build_dermgan(case, form)
     semantic_map, real = case.images()
     batch = {"semantic_map": semantic_map, "image": real}
     batches = iter(tf.data.Dataset.from_tensors(batch).cache().repeat())
@@ -77,7 +92,7 @@ def fit_ours(case: Case, data_dir: str, stopwatch: Stopwatch) -> None:
             float(np.ravel(logs["generator_loss"])[0])
             stopwatch.step_done(case.batch_size)
 
-    gan = _build_dermgan(case)
+    gan = build_dermgan(case)
     pairs = load_pairs(data_dir, "train", case.batch_size, repeat=True)
     gan.fit(pairs, steps_per_epoch=10**9, verbose=0, callbacks=[Timed()])
 
@@ -158,7 +173,7 @@ def export_ours(case: Case, path: str) -> None:
     from dermgan_tf.saved_model import export_saved_model
     from dermgan_tf.vocabulary import Vocabulary
 
-    generator = _build_dermgan(case).generator
+    generator = build_dermgan(case).generator
     export_saved_model(generator, Vocabulary(["melanoma", "eczema"]), path)
 
 
@@ -172,7 +187,7 @@ def multiply(
 
     A step's items are GFLOP.
     """
-    products = {size: _matrix_product(library, size, half) for size in sizes}
+    products = {size: matrix_product(library, size, half) for size in sizes}
     rates = {}
     for size, product in products.items():
         product()
@@ -185,7 +200,7 @@ def multiply(
         stopwatch.step_done(2 * size**3 / 1e9)
 
 
-def _matrix_product(library: str, size: int, half: bool):
+def matrix_product(library: str, size: int, half: bool):
     matrix = np.random.default_rng(0).normal(size=(size, size)).astype(np.float32)
     if library == "numpy":
         out = np.empty_like(matrix)
@@ -304,7 +319,7 @@ def _set_policy(case: Case) -> None:
     keras.config.set_dtype_policy("mixed_bfloat16" if case.half else "float32")
 
 
-def _build_dermgan(case: Case, form: str = "auto"):
+def build_dermgan(case: Case, form: str = "auto"):
     """A compiled DermGAN, its ResizeConv2D layers in one of their forms."""
     import dermgan_tf as dg
 

@@ -105,6 +105,24 @@ class LoadingGroup(Group):
         return {name: {"values": rates[name]} for name in names}
 
 
+@dataclasses.dataclass(frozen=True)
+class LayersGroup(Group):
+    """The parts of a training step, which benchmarks/layers.py measures by itself."""
+
+    def measure(self, rounds, slice_seconds, progress):
+        with tempfile.TemporaryDirectory() as folder:
+            output = pathlib.Path(folder) / "layers.json"
+            for _ in progress(["layers"], desc="measuring"):
+                _run_program(
+                    "benchmarks.layers",
+                    f"--out={output}",
+                    f"--rounds={rounds}",
+                    f"--seconds={slice_seconds / 20}",
+                    *(f"--{name}={value}" for name, value in self.case.items()),
+                )
+            return json.loads(output.read_text("utf-8"))
+
+
 def training(scale: Scale, folder: pathlib.Path) -> Iterator[Group]:
     """The bare training step, on a fixed batch."""
     for case in scale.cases():
@@ -113,6 +131,9 @@ def training(scale: Scale, folder: pathlib.Path) -> Iterator[Group]:
             case,
             {
                 "ours": functools.partial(contenders.train_ours, case),
+                "ours_one_thread_an_operation": functools.partial(
+                    contenders.train_ours, case, thread_an_operation=True
+                ),
                 "pytorch": functools.partial(contenders.train_pytorch, case),
                 **_by_upsampling(contenders.train_keras_pix2pix, case),
                 **_multiplications(scale, case),
@@ -134,6 +155,15 @@ def forms(scale: Scale, folder: pathlib.Path) -> Iterator[Group]:
                     )
                     for form in names
                 },
+            )
+
+
+def layers(scale: Scale, folder: pathlib.Path) -> Iterator[Group]:
+    """What a training step's time goes into."""
+    for case in scale.cases():
+        if case.base_filters == max(scale.base_filters):
+            yield LayersGroup(
+                "layers", dataclasses.asdict(case), "seconds", {"ours": None}
             )
 
 
@@ -226,6 +256,7 @@ TASKS = {
         training,
         inference,
         forms,
+        layers,
         fit,
         loading,
         preparing,

@@ -3,6 +3,7 @@
 import json
 import math
 import pathlib
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 
 from benchmarks import flops
@@ -42,6 +43,16 @@ SECTIONS = {
         "Training step by form of ResizeConv2D",
         "All layers of the decoder in one form; “dermgan_tf” picks one a layer.",
     ),
+    "layers": (
+        "What a training step's time goes into",
+        "Each layer of dermgan_tf by itself, at its size in the networks, with all "
+        "passes that a step makes through it: forward and backward once in the "
+        "generator, twice and once more back to the image in the discriminator. GFLOP: "
+        "counted as for the limit. “Rate”: GFLOP per second ÷ that of a large matrix "
+        "product measured in the same rounds; winograd computes fewer products than "
+        "are counted. Layers under 1 % of the step are summed up. The sum need not be "
+        "the whole step's time, in which some are joined and others wait for memory.",
+    ),
     "fit": ("`fit` with pairs from disk", "Phantom pairs, shuffled and augmented."),
     "loading": (
         "Loading pairs",
@@ -58,6 +69,7 @@ SECTIONS = {
 LABELS = {
     "ours": "dermgan_tf",
     "limit": "limit of the machine",
+    "ours_one_thread_an_operation": "dermgan_tf, one thread an operation",
     "pytorch": "PyTorch",
     "pytorch_half": "PyTorch, bf16 weights",
     "pytorch_frozen": "PyTorch, frozen TorchScript",
@@ -91,11 +103,15 @@ def render(
     Returns:
         Markdown.
     """
-    groups = [with_limit(group) for group in groups]
+    groups = [
+        group if group["task"] == "layers" else with_limit(group) for group in groups
+    ]
     parts = ["# Benchmarks", _introduction(environment, groups), _targets(groups)]
     for task, (heading, text) in SECTIONS.items():
         chosen = [group for group in groups if group["task"] == task]
-        if chosen:
+        if chosen and task == "layers":
+            parts += [f"## {heading}", text, *map(_layers, chosen)]
+        elif chosen:
             parts += [f"## {heading}", text, _disturbance(chosen), *_tables(chosen)]
     parts += ["## Accelerator", _accelerator(accelerator)]
     if remarks.exists():
@@ -105,6 +121,8 @@ def render(
 
 def summarize(group: Mapping) -> str:
     """One group as lines of text, for the terminal."""
+    if group["task"] == "layers":
+        return _layers(group)
     group = with_limit(group)
     first = next(iter(group["contenders"].values()))["values"]
     lines = [f"{group['task']}, {_case(group)}, {group['unit']}; first ÷ each"]
@@ -247,6 +265,37 @@ def _tables(groups: Sequence[Mapping]) -> list[str]:
     return [table for table in tables if table]
 
 
+def _layers(group: Mapping) -> str:
+    """The parts of a training step, as a table."""
+    parts = dict(group["contenders"])
+    seconds = {name: statistics.median(part["values"]) for name, part in parts.items()}
+    product, step = parts.pop("product"), seconds["step"]
+    product_rate = product["gflop"] / seconds["product"]
+    del parts["step"]
+
+    def row(label, names):
+        time = sum(seconds[name] for name in names)
+        gflop = sum(parts[name].get("gflop", 0) for name in names)
+        return (
+            label,
+            parts[names[0]].get("form", "") if len(names) == 1 else "",
+            f"{gflop:.1f}" if gflop else "",
+            f"{1000 * time:.1f}",
+            f"{time / step:.1%}",
+            f"{gflop / time / product_rate:.2f}" if gflop else "",
+        )
+
+    large = [name for name in parts if seconds[name] >= 0.01 * step]
+    small = [name for name in parts if name not in large]
+    rows = [row(name.replace("_", " "), [name]) for name in large]
+    rows.append(row(f"{len(small)} others", small))
+    rows.append(row("**sum**", list(parts)))
+    rows.append(("**whole step**", "", "", f"{1000 * step:.1f}", "100.0%", ""))
+    head = (_case(group), "form", "GFLOP", "ms", "share", "rate")
+    rate = f"Matrix product: {product_rate:.0f} GFLOP/s."
+    return f"{_table(head, rows)}\n\n{rate}"
+
+
 def _by_case(
     head: str, groups: Sequence[Mapping], names: Sequence[str], cell: Callable
 ) -> str:
@@ -322,7 +371,7 @@ def _accelerator(path: pathlib.Path) -> str:
 
 
 def _label(name: str) -> str:
-    if name.startswith("ours_"):
+    if name.startswith("ours_") and name not in LABELS:
         return f"dermgan_tf, {name.removeprefix('ours_').replace('_', ' ')}"
     return LABELS.get(name, name.replace("_", " "))
 

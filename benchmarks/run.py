@@ -11,7 +11,7 @@ from absl import flags
 
 from pipelines import program
 
-TASKS = "training,inference,forms,fit,loading,preparing,phantoms,frechet"
+TASKS = "training,inference,forms,layers,fit,loading,preparing,phantoms,frechet"
 DTYPES = "float32,bfloat16"
 
 

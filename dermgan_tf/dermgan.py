@@ -285,13 +285,17 @@ class DermGAN(keras.Model):
         averages = [variable.value for variable in self.ema_generator.weights]
         weights = [variable.value for variable in self.generator.weights]
 
+        def move(average, weight, rate):
+            # average -= rate · (average - weight), with one pass over memory less
+            tf.raw_ops.ResourceApplyGradientDescent(
+                var=average.handle,
+                alpha=tf.cast(rate, average.dtype),
+                delta=average - weight,
+            )
+
         def update(strategy, averages, weights, rate):
             for average, weight in zip(averages, weights, strict=True):
-                strategy.extended.update(
-                    average,
-                    lambda a, w, r: a.assign_add(tf.cast(r, a.dtype) * (w - a)),
-                    args=(weight, rate),
-                )
+                strategy.extended.update(average, move, args=(weight, rate))
 
         tf.distribute.get_replica_context().merge_call(
             update, args=(averages, weights, rate)

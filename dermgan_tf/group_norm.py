@@ -68,7 +68,8 @@ def _group_norm(x, gamma, beta, groups, epsilon):
                 tf.reduce_sum(sum_dy, axis=0),
             )
 
-        y = tf.ensure_shape(tf.reshape(y, tf.shape(x)), x.shape)
+        y = tf.reshape(y, tf.shape(x))
+        y.set_shape(x.shape)
         return tf.cast(y, x.dtype), gradients
 
     return normalise(x, tf.cast(gamma, tf.float32), tf.cast(beta, tf.float32))

@@ -16,7 +16,16 @@ import types
 import numpy as np
 import pytest
 
-from benchmarks import flops, groups, interleave, page, results, run, targets
+from benchmarks import (
+    contenders,
+    flops,
+    groups,
+    interleave,
+    page,
+    results,
+    run,
+    targets,
+)
 from dermgan_tf.errors import InputError
 from dermgan_tf.progress import silent
 
@@ -138,6 +147,50 @@ def test_every_form_of_our_layer_is_measured():
     from dermgan_tf.resize_conv2d import FORMS
 
     assert {"auto", *groups.OWN_FORMS} == {*FORMS, "transposed_conv"}
+
+
+def test_layers_are_those_of_the_step_and_hold_all_its_operations():
+    from benchmarks import layers
+    from dermgan_tf.generator import build_generator
+
+    case = contenders.Case("float32", 64, 4, 2)
+    parts = layers.measure(case, seconds=0.0, rounds=2)
+    names = {layer.name for layer in build_generator(64, 4).network.layers}
+    assert names - {"semantic_map", "seed"} < set(parts)
+    assert {"patch_0_conv", "logits_conv", "optimizers", "average", "step"} < set(parts)
+    assert all(len(part["values"]) == 2 for part in parts.values())
+    assert all(value >= 0 for part in parts.values() for value in part["values"])
+    assert parts["decoder_2_upsampling"]["form"] in (*groups.OWN_FORMS, "two_step")
+    counted = sum(p.get("gflop", 0) for n, p in parts.items() if n != "product")
+    assert counted == pytest.approx(2 * flops.training_flops(64, 4) / 1e9)
+
+
+def test_page_sums_small_layers_up():
+    parts = {
+        "encoder_0_conv": {"values": [0.4, 0.2, 0.1], "gflop": 30.0},
+        "decoder_0_upsampling": {"values": [0.1] * 3, "gflop": 30.0, "form": "folded"},
+        "small": {"values": [0.004] * 3},
+        "smaller": {"values": [0.002] * 3},
+        "step": {"values": [1.0, 1.0, 1.1]},
+        "product": {"values": [0.5] * 3, "gflop": 50.0},
+    }
+    case = {
+        "dtype": "float32",
+        "image_size": 64,
+        "base_filters": 4,
+        "batch_size": 2,
+    }
+    group = {"task": "layers", "case": case, "contenders": parts, "unit": "seconds"}
+    lines = page.summarize(group).splitlines()
+    assert lines[2:] == [
+        "| encoder 0 conv |  | 30.0 | 200.0 | 20.0% | 1.50 |",
+        "| decoder 0 upsampling | folded | 30.0 | 100.0 | 10.0% | 3.00 |",
+        "| 2 others |  |  | 6.0 | 0.6% |  |",
+        "| **sum** |  | 60.0 | 306.0 | 30.6% | 1.96 |",
+        "| **whole step** |  |  | 1000.0 | 100.0% |  |",
+        "",
+        "Matrix product: 100 GFLOP/s.",
+    ]
 
 
 # --- operations ---
