@@ -37,10 +37,10 @@ quickstart: $(VENV)/installed
 	$(BIN)/python -m pipelines.quickstart --output_dir=runs/quickstart --overwrite
 
 test: $(VENV)/installed-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(VENV)/installed-test
-	$(BIN)/python -m pytest -m "slow or not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "slow or not slow"
 
 benchmark: $(VENV)/installed-benchmark
 	$(BIN)/python -m benchmarks.run

@@ -60,6 +60,7 @@ setup(
             "hypothesis>=6.100,<7",
             "jax>=0.4.30",  # the networks run under it too
             "pytest>=8,<10",
+            "pytest-xdist>=3.5,<4",
             "ruff>=0.6",
         ],
     },

@@ -37,7 +37,7 @@ def train(optimizer, steps=20):
         {"learning_rate": keras.optimizers.schedules.ExponentialDecay(0.1, 5, 0.5)},
         {"amsgrad": True},
     ],
-    ids=str,
+    ids=lambda arguments: " ".join(arguments) or "none",
 )
 def test_does_what_keras_adam_does(arguments):
     ours, theirs = train(Adam(**arguments)), train(keras.optimizers.Adam(**arguments))

@@ -4,12 +4,10 @@ import json
 import os
 import pathlib
 import signal
-import socket
 import subprocess
 import sys
 import time
 
-import numpy as np
 import pytest
 from run_files import assert_same_run
 from tiny_pairs import make_tiny_pairs
@@ -133,51 +131,3 @@ def test_every_loss_weight_has_a_flag():
     from pipelines.train_gan import LOSS_WEIGHTS
 
     assert LOSS_WEIGHTS.keys() == DEFAULT_LOSS_WEIGHTS.keys()
-
-
-def test_two_workers_train_as_one(data_dir, tmp_path):
-    """Two real processes on loopback end with the weights that one process gets."""
-
-    def flags(name, strategy):
-        return [
-            f"--data_dir={data_dir}",
-            f"--model_dir={tmp_path / name}",
-            "--steps=2",
-            "--batch_size=4",
-            "--base_filters=4",
-            f"--strategy={strategy}",
-        ]
-
-    ports = []
-    for _ in range(2):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            ports.append(probe.getsockname()[1])
-    cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
-    processes = [start(*flags("one", "one_device"))]
-    for index in range(2):
-        task = {"type": "worker", "index": index}
-        config = json.dumps({"cluster": cluster, "task": task})
-        processes.append(start(*flags("two", "multi_worker"), TF_CONFIG=config))
-    for process in processes:
-        code, _, errors = finish(process)
-        assert code == 0, errors[-2000:]
-    one, two = (weights_of(tmp_path / name) for name in ("one", "two"))
-    assert one.keys() == two.keys() and one
-    for key, value in one.items():
-        np.testing.assert_allclose(two[key], value, atol=1e-4)
-
-
-def weights_of(model_dir):
-    import h5py
-
-    found = {}
-    with h5py.File(model_dir / "generator.weights.h5") as file:
-        file.visititems(
-            lambda key, item: (
-                found.update({key: item[()]})
-                if isinstance(item, h5py.Dataset)
-                else None
-            )
-        )
-    return found

@@ -3,10 +3,7 @@
 import collections
 import functools
 import json
-import pathlib
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -419,43 +416,6 @@ def test_damaged_record_is_named(data_dir, tmp_path):
     shard.write_bytes(content)
     with pytest.raises(InputError, match=rf"{shard.name}: corrupted record at \d+"):
         train_gan(pairs, tmp_path / "model", steps=9, **SMALL)
-
-
-def test_two_devices_train_like_one(trained, data_dir, tmp_path):
-    program = f"""
-import tensorflow as tf
-cpu = tf.config.list_physical_devices("CPU")[0]
-two = [tf.config.LogicalDeviceConfiguration()] * 2
-tf.config.set_logical_device_configuration(cpu, two)
-from dermgan_tf.strategies import make_strategy
-from dermgan_tf.training import train_gan
-strategy = make_strategy("mirrored")
-assert strategy.num_replicas_in_sync == 2
-settings = {{"steps": 3, "decay_steps": 0, "strategy": strategy, **{SMALL!r}}}
-train_gan({str(data_dir)!r}, "model", **settings)
-"""
-    root = pathlib.Path(__file__).parents[1]
-    subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(root), "CUDA_VISIBLE_DEVICES": "", "PATH": ""},
-        check=True,
-    )
-    ours = read_history(tmp_path / "model" / "history.csv")[0]
-    theirs = read_history(trained.model_dir / "history.csv")[0]
-    assert ours == pytest.approx(theirs, rel=1e-4)
-    for quantity in ("gradient_norm", "update_norm"):
-        for network in ("generator", "discriminator"):
-            ours, theirs = (
-                summary_values(folder / "tensorboard", f"{quantity}/{network}")[3]
-                for folder in (tmp_path / "model", trained.model_dir)
-            )
-            assert ours == pytest.approx(theirs, rel=1e-3)
-    # A run may move to another number of devices, and change its learning rates.
-    done = train_gan(
-        data_dir, tmp_path / "model", steps=4, generator_learning_rate=1e-9, **SMALL
-    )
-    assert (done.first_step, done.step) == (3, 4)
 
 
 def test_strategies_that_this_machine_cannot_give(monkeypatch):
