@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-from absl import flags
+from absl import flags, logging
 
 from benchmarks import flops
 from benchmarks.contenders import Case, build_dermgan, matrix_product
@@ -34,6 +34,7 @@ def define_flags():
 
 def main(args):
     program.load_tensorflow()
+    logging.set_verbosity(logging.ERROR)  # so many functions look like retracing to it
     case = Case(args.dtype, args.image_size, args.base_filters, args.batch_size)
     result = measure(case, args.seconds, args.rounds, program.progress)
     atomic_write(pathlib.Path(args.out), (json.dumps(result) + "\n").encode())

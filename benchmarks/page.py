@@ -203,13 +203,13 @@ def _targets(groups: Sequence[Mapping]) -> str:
     for target in TARGETS:
         for group in groups:
             if found := against(target, group):
-                peer, value = found
+                name, peer, value = found
                 of_speed = target.measure == "values"
                 rows.append(
                     (
                         f"{target.task}, {_label(target.measure)}",
                         _case(group),
-                        f"{_label(target.name)} ÷ {_label(peer)}",
+                        f"{_label(name)} ÷ {_label(peer)}",
                         _ratio(value) if of_speed else f"{value.median:.2f}",
                         f"{'≥' if of_speed else '≤'} {target.bound:.2f}",
                         "yes" if is_met(target, value) else "**no**",

@@ -24,7 +24,8 @@ class Target:
         task: of the groups that it holds for.
         dtype: likewise; None is for all.
         name: the contender whose figure is divided …
-        peer: … by this one's. Of several kinds (PyTorch's ways to infer) the fastest.
+        peer: … by this one's. Of several kinds (PyTorch's ways to infer, our settings)
+            the fastest.
         bound: float.
         measure: "values", of which at least `bound` is wanted, or "peak_memory", at
             most.
@@ -92,25 +93,25 @@ def with_limit(group: Mapping) -> dict:
     return {**group, "contenders": contenders}
 
 
-def against(target: Target, group: Mapping) -> tuple[str, Spread] | None:
+def against(target: Target, group: Mapping) -> tuple[str, str, Spread] | None:
     """How a group, as from `with_limit`, stands to a target.
 
     Returns:
-        (name of the peer, ratio), or None where the target is not for this group or its
-        contenders were not measured.
+        (our name, the peer's, ratio), or None where the target is not for this group or
+        its contenders were not measured.
     """
     contenders = group["contenders"]
-    if group["task"] != target.task or target.name not in contenders:
+    if group["task"] != target.task:
         return None
     if target.dtype not in (None, group["case"].get("dtype")):
         return None
-    peer = fastest(contenders, target.peer)
-    if peer is None:
+    name, peer = (fastest(contenders, kind) for kind in (target.name, target.peer))
+    if name is None or peer is None:
         return None
-    ours, theirs = contenders[target.name], contenders[peer]
+    ours, theirs = contenders[name], contenders[peer]
     if target.measure == "values":
-        return peer, ratio(ours["values"], theirs["values"])
-    return peer, spread([ours[target.measure] / theirs[target.measure]])
+        return name, peer, ratio(ours["values"], theirs["values"])
+    return name, peer, spread([ours[target.measure] / theirs[target.measure]])
 
 
 def is_met(target: Target, value: Spread) -> bool:
