@@ -12,6 +12,8 @@ PROGRAMS = [
     "export_generator",
     "generate",
     "evaluate_gan",
+    "ablation",
+    "tune",
 ]
 
 setup(
@@ -24,6 +26,7 @@ setup(
     packages=[
         "dermgan_tf",
         "dermgan_tf.importers",
+        "dermgan_tf.judging",
         "dermgan_tf.metrics",
         "dermgan_tf.phantom",
         "pipelines",
@@ -37,12 +40,14 @@ setup(
         "numpy>=1.26,<3",
         "scipy>=1.11,<2",
         "scikit-learn>=1.4,<2",
+        "threadpoolctl>=3,<4",
         # Headless: the same cv2 without libGL, which small servers lack.
         "opencv-python-headless>=4.9,<6",
         "pillow>=10,<13",
         "absl-py>=2,<3",
         "tqdm>=4.66,<5",
         "jinja2>=3.1,<4",
+        "matplotlib>=3.8,<4",
         "tensorboard>=2.18,<2.22",
     ],
     extras_require={
@@ -53,10 +58,13 @@ setup(
             "tf_keras>=2.18,<2.22",
             "setuptools<81",
         ],
+        "tune": ["keras-tuner>=1.4.7,<2"],
+        # tests/test_metric_peers.py compares distances with it; it needs PyTorch.
+        "peers": ["torch-fidelity>=0.4,<0.5"],
         # The peers of benchmarks/; of PyTorch the CPU build is enough.
         "benchmark": ["dermgan_tf[tfgan]", "torch>=2.4"],
         "test": [
-            "dermgan_tf[tfgan]",
+            "dermgan_tf[tfgan,tune]",
             "hypothesis>=6.100,<7",
             "jax>=0.4.30",  # the networks run under it too
             "pytest>=8,<10",

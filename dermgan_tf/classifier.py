@@ -63,20 +63,31 @@ class LabelledImages:
         return len(self.images)
 
 
-def labelled_crops(data_dir: str | os.PathLike, split: str) -> LabelledImages:
+def labelled_crops(
+    data_dir: str | os.PathLike,
+    split: str,
+    max_images: int | None = None,
+    seed: int = 0,
+) -> LabelledImages:
     """Reads the crops of a pairs folder with their conditions into memory.
 
     Args:
         data_dir: a folder that `prepare_pairs` wrote.
         split: "train", "validation" or "test".
+        max_images: int. Where there are more, so many are drawn at random.
+        seed: int. Of that draw.
 
     Raises:
         InputError: for a folder or split that is not there, or a synthetic image among
             the crops: those are handed to `train_classifier` apart, and never scored.
     """
-    conditions = read_pairs_info(data_dir).vocabulary.conditions
+    info = read_pairs_info(data_dir)
+    conditions, total = info.vocabulary.conditions, info.counts.get(split, 0)
+    drawn = set(np.random.default_rng(seed).permutation(total)[:max_images].tolist())
     images, labels, cases = [], [], []
-    for pair in read_pairs(data_dir, split):
+    for position, pair in enumerate(read_pairs(data_dir, split)):
+        if position not in drawn:
+            continue
         if pair["source"] == "synthetic":
             raise InputError(
                 f"{os.fspath(data_dir)}: {pair['image_id']} of split {split!r} is "

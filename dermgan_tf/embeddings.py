@@ -1,20 +1,23 @@
 """Networks that turn images into activations, for distances between sets of images.
 
 Two distances compare only when embedding, weights and resizing are equal, so an
-embedding carries a name that says all three: "mobilenet_v2:imagenet" is Keras'
+embedding carries a name that says the first two: "mobilenet_v2:imagenet" is Keras'
 MobileNetV2 with Keras' ImageNet weights at the input size written below. Images are
 8-bit first, as they would be stored, and then resized with an antialiased bicubic
 filter, as clean-fid does (Parmar et al. 2022): other resizing changes distances by more
-than models differ.
+than models differ. Only "tfgan" resizes as TF-GAN does, to give TF-GAN's own distance.
 """
 
+import hashlib
 import itertools
 import os
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from PIL import Image
 
 from dermgan_tf.backbones import build_backbone, first_line, weights_name
@@ -42,10 +45,13 @@ class Embedding:
         num_features: int, the width of the activations.
         fingerprint: str, sha256 (hex) of the network's weights: two embeddings of one
             name and different weights can be told apart.
+        resizing: str, how images are resized.
 
     Raises:
         InputError: for a model of another form, or without a fixed input size.
     """
+
+    resizing = "8-bit, antialiased bicubic (Pillow)"
 
     def __init__(self, model: keras.Model, name: str):
         self.name = name
@@ -70,28 +76,121 @@ class Embedding:
         images = iter(images)
         activations = []
         while batch := list(itertools.islice(images, batch_size)):
-            resized = np.stack(
-                [resize_image(image, self.image_size) for image in batch]
-            )
-            activations.append(np.asarray(self._model.predict_on_batch(resized)))
+            activations.append(self._activations(batch))
         if not activations:
             raise InputError(f"no images to embed with {self.name}")
         return np.concatenate(activations).astype(np.float32)
+
+    def describe(self) -> dict[str, Any]:
+        """What a report must say of it: JSON values."""
+        return {
+            "name": self.name,
+            "features": self.num_features,
+            "image_size": list(self.image_size),
+            "resizing": self.resizing,
+            "fingerprint": self.fingerprint,
+        }
+
+    def _activations(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        resized = [resize_image(image, self.image_size) for image in images]
+        return np.asarray(self._model.predict_on_batch(np.stack(resized)))
+
+
+class TfganEmbedding(Embedding):
+    """TF-GAN's Inception graph, fed as TF-GAN's own examples feed it.
+
+    Pixels are scaled to (x − 128)/128 and resized by `tf.image.resize`, bilinear and
+    without antialiasing. So `frechet_distance` is what
+    `tfgan.eval.frechet_inception_distance` of TF-GAN 2.1.0 gives for the same images.
+    Tools that resize otherwise (TensorFlow 1's bilinear, Pillow) give other distances
+    with the same graph.
+
+    Args:
+        module: folder of a copy of the TF-Hub module; None has TensorFlow Hub download
+            it on first use (into $TFHUB_CACHE_DIR, where that is set).
+
+    Raises:
+        InputError: for a module that is missing, cannot be downloaded or is another.
+    """
+
+    resizing = "bilinear (TF-GAN)"
+
+    def __init__(self, module: str | os.PathLike | None = None):
+        from dermgan_tf.tfgan import tfgan  # an extra
+
+        self._field = tfgan.eval.INCEPTION_FINAL_POOL
+        size = tfgan.eval.INCEPTION_DEFAULT_IMAGE_SIZE
+        self.image_size = (size, size)
+        path = _tfgan_module(module, tfgan.eval.INCEPTION_TFHUB)
+        self.name = "tfgan:inception_1" if module is None else f"tfgan:{path.name}"
+        try:
+            self._module = tf.saved_model.load(path)
+            one = self._activations([np.zeros((size, size, 3), np.uint8)])
+        except Exception as error:  # of many kinds, for a foreign SavedModel
+            raise InputError(
+                f"{path} is not TF-GAN's Inception module, which maps images "
+                f"[N, {size}, {size}, 3] to {self._field!r}: {first_line(error)}"
+            ) from error
+        self.num_features = one.shape[-1]
+        self.fingerprint = _folder_fingerprint(path)
+
+    def _activations(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        resized = [tf.image.resize(_scaled(x), self.image_size) for x in images]
+        outputs = self._module(tf.stack(resized))
+        return outputs[self._field].numpy().reshape(len(images), -1)
+
+
+def _scaled(image: np.ndarray) -> np.ndarray:
+    _check_image(image)
+    return (image.astype(np.float32) - 128) / 128
+
+
+def _tfgan_module(module: str | os.PathLike | None, url: str) -> pathlib.Path:
+    """The folder of the module, downloaded if none is named."""
+    archive = f"{url}?tf-hub-format=compressed"
+    if module is None:
+        import tensorflow_hub
+
+        try:
+            return pathlib.Path(tensorflow_hub.resolve(url))
+        except Exception as error:  # of many kinds: no network, no such page
+            raise InputError(
+                f"tfgan: its Inception module cannot be downloaded "
+                f"({first_line(error)}); unpack {archive} into a folder and name that "
+                "with --embedding_weights"
+            ) from error
+    path = pathlib.Path(module).resolve()
+    if not (path / "saved_model.pb").is_file():
+        raise InputError(
+            f"--embedding_weights={os.fspath(module)}: there is no saved_model.pb in "
+            f"it; want the folder that {archive} was unpacked into"
+        )
+    return path
+
+
+def _folder_fingerprint(path: pathlib.Path) -> str:
+    """The sha256 (hex) over a SavedModel's graph and variables."""
+    digest = hashlib.sha256()
+    for file in sorted([path / "saved_model.pb", *path.glob("variables/*")]):
+        content = hashlib.sha256(file.read_bytes()).digest()
+        digest.update(f"{file.name};".encode() + content)
+    return digest.hexdigest()
 
 
 def build_embedding(name: str, weights: str | os.PathLike | None = None) -> Embedding:
     """Builds the embedding that a user names.
 
     Args:
-        name: "inception_v3", "mobilenet_v2", or the path of a `.keras` model: a
-            classifier or a feature extractor, see `Embedding`.
-        weights: a weights file for one of the two named networks without their top
-            (`include_top=False`). None takes Keras' ImageNet weights, which Keras
-            downloads on first use.
+        name: "inception_v3", "mobilenet_v2", "tfgan", or the path of a `.keras` model:
+            a classifier or a feature extractor, see `Embedding`.
+        weights: a weights file for one of Keras' two networks without their top
+            (`include_top=False`), or a folder with TF-GAN's TF-Hub module. None takes
+            Keras' ImageNet weights or TF-Hub's module, downloaded on first use.
 
     Returns:
         Embedding. Its name holds the weights' name: "mobilenet_v2:imagenet",
-        "mobilenet_v2:<weights>" after the file, or the model file's stem.
+        "mobilenet_v2:<weights>" after the file, "tfgan:inception_1" after TF-Hub's
+        page, "tfgan:<folder>", or the model file's stem.
 
     Raises:
         InputError: for an unknown name, or weights that are missing, cannot be
@@ -106,11 +205,13 @@ def build_embedding(name: str, weights: str | os.PathLike | None = None) -> Embe
         )
         suffix = "imagenet" if weights is None else weights_name(name, weights)
         return Embedding(backbone, f"{name}:{suffix}")
+    if name == "tfgan":
+        return TfganEmbedding(weights)
     path = pathlib.Path(name)
     if path.suffix != ".keras":
         raise InputError(
-            f"unknown embedding {name!r}; known: {', '.join(_IMAGE_SIZES)}, or the "
-            "path of a .keras model"
+            f"unknown embedding {name!r}; known: {', '.join(_IMAGE_SIZES)}, tfgan, or "
+            "the path of a .keras model"
         )
     if weights is not None:
         raise InputError(
@@ -137,6 +238,19 @@ def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     Returns:
         np.float32 [height, width, 3], 0…255, not rounded again.
     """
+    _check_image(image)
+    height, width = size
+    if image.shape[:2] == (height, width):
+        return image.astype(np.float32)
+    # Pillow keeps fractions only in single-channel float images.
+    channels = [
+        Image.fromarray(channel).resize((width, height), Image.Resampling.BICUBIC)
+        for channel in np.moveaxis(image.astype(np.float32), -1, 0)
+    ]
+    return np.stack([np.asarray(c) for c in channels], axis=-1).clip(0, 255)
+
+
+def _check_image(image: np.ndarray) -> None:
     if not (
         isinstance(image, np.ndarray)
         and image.dtype == np.uint8
@@ -147,15 +261,6 @@ def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
             "an image to embed is uint8 [H, W, 3], got "
             f"{getattr(image, 'dtype', type(image).__name__)} {list(np.shape(image))}"
         )
-    height, width = size
-    if image.shape[:2] == (height, width):
-        return image.astype(np.float32)
-    # Pillow keeps fractions only in single-channel float images.
-    channels = [
-        Image.fromarray(channel).resize((width, height), Image.Resampling.BICUBIC)
-        for channel in np.moveaxis(image.astype(np.float32), -1, 0)
-    ]
-    return np.stack([np.asarray(c) for c in channels], axis=-1).clip(0, 255)
 
 
 def _input_size(model: keras.Model, name: str) -> tuple[int, int]:

@@ -9,7 +9,7 @@ the shards. `dermgan_tf.pairs_writer` writes it.
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -276,6 +276,39 @@ def read_pairs(
             "window": pair["window"],
             "source": pair["source"].decode(),
         }
+
+
+def read_pairs_at(
+    data_dir: str | os.PathLike, split: str, positions: Sequence[int]
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Reads the photographs at some places of a split; see `read_pairs`.
+
+    Args:
+        data_dir: a folder that `prepare_pairs` wrote.
+        split: a split of it.
+        positions: places in the split, from 0.
+
+    Yields:
+        (position, pair), in order of position.
+
+    Raises:
+        InputError: as `read_pairs`, or if one of these pairs is synthetic: images are
+            judged against photographs only.
+    """
+    wanted = {int(position) for position in positions}
+    for position, pair in enumerate(read_pairs(data_dir, split) if wanted else ()):
+        if position in wanted:
+            if pair["source"] == "synthetic":
+                raise InputError(
+                    f"{os.fspath(data_dir)}: {pair['image_id']} of split {split!r} is "
+                    "synthetic; synthetic images are judged against photographs only"
+                )
+            yield position, pair
+
+
+def drawn_positions(total: int, count: int, seed: int) -> np.ndarray:
+    """`count` of the places 0 … total − 1, drawn at random, in order: int64."""
+    return np.sort(np.random.default_rng(seed).permutation(total)[:count])
 
 
 def require_sound_records(data_dir: str | os.PathLike, split: str) -> None:

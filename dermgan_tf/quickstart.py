@@ -16,9 +16,10 @@ from dermgan_tf import classifier, generation, generation_plan, prepare, trainin
 from dermgan_tf.annotations import read_annotations
 from dermgan_tf.embeddings import build_embedding
 from dermgan_tf.evaluation import evaluate
-from dermgan_tf.evaluation_report import SHEET_FILE, write_evaluation
+from dermgan_tf.evaluation_report import write_evaluation
 from dermgan_tf.generation import paint_specs
 from dermgan_tf.generation_plan import ImageSpec
+from dermgan_tf.judging.condition_recall import Judge
 from dermgan_tf.pairs import read_pairs
 from dermgan_tf.phantom import phantom_vocabulary, write_phantom
 from dermgan_tf.progress import silent
@@ -97,8 +98,9 @@ def run_quickstart(
 
     Draw → annotations → pairs → train → export → sheets → Fréchet distance → a
     classifier without and with synthetic images → report.html. All in `output_dir`:
-    photos/, pairs/, model/, generator/ (the SavedModel), sweeps/, report.html,
-    metrics.json. Deterministic: the same machine and arguments give the same numbers.
+    photos/, pairs/, model/, generator/ (the SavedModel), sweeps/, evaluation/ (a
+    report of its own), report.html, metrics.json. Deterministic: the same machine and
+    arguments give the same numbers.
 
     Args:
         output_dir: an existing, empty folder.
@@ -204,6 +206,13 @@ def run_quickstart(
             output_dir / "pairs",
             build_embedding(os.fspath(output_dir / f"{EMBEDDING_NAME}.keras")),
             trials=TRIALS,
+            judge=Judge(
+                arms["baseline"],
+                crops["train"].conditions,
+                frozenset(
+                    np.concatenate([crops["train"].cases, crops["validation"].cases])
+                ),
+            ),
             seed=seed,
             progress=progress,
         )
@@ -236,7 +245,7 @@ def run_quickstart(
         "quickstart.html",
         metrics=metrics,
         sheets=sheets,
-        held_out=(output_dir / "evaluation" / SHEET_FILE).read_bytes(),
+        held_out=(output_dir / "evaluation" / "held_out_maps.png").read_bytes(),
     )
     (output_dir / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
     (output_dir / "report.html").write_text(page, encoding="utf-8")

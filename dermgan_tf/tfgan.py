@@ -7,6 +7,9 @@ module where TF-GAN looks for its estimators, and give `tf` an `estimator` names
 with the one name that it reads, a base class. The namespace is taken away again; what
 stays is the empty `tensorflow_gan.python.estimator`, so `tfgan.estimator` is empty.
 `keras` and `tf.keras` stay Keras 3.
+
+Its Inception metrics also flatten what the network gives with a layer that is gone with
+Keras 3. Their module gets a `tf` of its own, of the two functions that it calls.
 """
 
 import sys
@@ -33,6 +36,7 @@ def _import_tfgan() -> types.ModuleType:
             # Python 3.12 lacks the distutils that TF-GAN imports; this brings it back.
             import setuptools  # noqa: F401
             import tensorflow_gan
+            from tensorflow_gan.python.eval import inception_metrics
     except ImportError as error:
         sys.modules.pop(estimators, None)
         raise InputError(
@@ -41,7 +45,18 @@ def _import_tfgan() -> types.ModuleType:
     finally:
         if lacks_estimator:
             del tf.estimator
+    _give_flatten(inception_metrics)
     return tensorflow_gan
+
+
+def _give_flatten(inception_metrics: types.ModuleType) -> None:
+    def flatten(x):
+        size = x.shape[1:].num_elements()  # None where a graph does not say
+        return tf.reshape(x, [tf.shape(x)[0], -1 if size is None else size])
+
+    namespace = types.SimpleNamespace
+    layers = namespace(layers=namespace(flatten=flatten))
+    inception_metrics.tf = namespace(nest=tf.nest, compat=namespace(v1=layers))
 
 
 tfgan = _import_tfgan()

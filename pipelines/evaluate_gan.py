@@ -30,26 +30,48 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "embedding",
         "inception_v3",
-        "Network that the distances are measured in: inception_v3, mobilenet_v2, or "
-        "the path of a .keras model. Distances compare only within one embedding.",
+        "Network that the distances are measured in: inception_v3, mobilenet_v2, tfgan "
+        "(TF-GAN's own Inception and resizing, to compare with published FIDs), or the "
+        "path of a .keras model. Distances compare only within one embedding.",
     )
     flags.DEFINE_string(
         "embedding_weights",
         None,
-        "Weights file (.weights.h5, without top) for inception_v3 or mobilenet_v2. "
-        "Default: ImageNet weights, which Keras downloads on first use.",
+        "Weights file (.weights.h5, without top) for inception_v3 or mobilenet_v2, or "
+        "the folder of TF-GAN's TF-Hub module. Default: the published weights, which "
+        "are downloaded on first use.",
     )
     flags.DEFINE_integer(
         "trials",
         50,
-        "Random subsets, of half of the images each, over which the Fréchet distance's "
-        "mean, deviation and 95 % interval are taken.",
+        "Random subsets, of half of the images each, over which the distances' mean, "
+        "deviation and 95 % interval are taken.",
         lower_bound=1,
     )
     flags.DEFINE_integer(
         "max_images",
         None,
         "Judge at most this many pairs of the split, drawn at random. Default: all.",
+        lower_bound=1,
+    )
+    flags.DEFINE_integer(
+        "max_train_images",
+        None,
+        "Compare with at most this many training images, drawn at random; copies of "
+        "others are not found. Default: all.",
+        lower_bound=1,
+    )
+    flags.DEFINE_integer(
+        "scenes",
+        100,
+        "Held-out scenes that are painted on six skin types, and with their box moved "
+        "and scaled.",
+        lower_bound=1,
+    )
+    flags.DEFINE_integer(
+        "judge_steps",
+        600,
+        "Training steps of the classifier that judges conditions.",
         lower_bound=1,
     )
     flags.DEFINE_integer("seed", 0, "Seed of the random draws.", lower_bound=0)
@@ -60,7 +82,7 @@ def main(args) -> None:
     program.load_tensorflow()
     from dermgan_tf.embeddings import build_embedding
     from dermgan_tf.evaluation import evaluate
-    from dermgan_tf.evaluation_report import write_evaluation
+    from dermgan_tf.evaluation_report import summary_lines, write_evaluation
     from dermgan_tf.generation import load_generator
     from dermgan_tf.output_folder import output_folder
     from dermgan_tf.run_record import write_run_record
@@ -75,31 +97,23 @@ def main(args) -> None:
             split=args.split,
             trials=args.trials,
             max_images=args.max_images,
+            max_train_images=args.max_train_images,
+            max_scenes=args.scenes,
+            judge_steps=args.judge_steps,
             seed=args.seed,
             progress=program.progress,
         )
         write_evaluation(folder, evaluation)
-        metrics = evaluation.metrics
         write_run_record(
             folder,
             "evaluate_gan",
             program.flag_values(args),
             seed=args.seed,
-            data_fingerprint=metrics["data"]["fingerprint"],
+            data_fingerprint=evaluation.metrics["data"]["fingerprint"],
             durations={"total": time.monotonic() - started},
         )
-    print(f"embedding: {metrics['embedding']['name']}")
-    for name, values in metrics["distances"].items():
-        trials = values["frechet_trials"]
-        low, high = trials["interval_95"]
-        print(
-            f"Fréchet distance, {name.replace('_', ' against ')}: "
-            f"{trials['mean']:.2f} (95 % {low:.2f} to {high:.2f}, {trials['trials']} "
-            f"trials of {trials['sample_size']} images)"
-        )
-    spearman = metrics["skin_tone"]["synthetic"]["spearman"]
-    shown = "undefined" if spearman is None else f"{spearman:.3f}"
-    print(f"Spearman correlation of ITA with the skin type asked for: {shown}")
+    for line in summary_lines(evaluation.metrics):
+        print(line)
     print(f"report: {args.output_dir}/report.html")
 
 

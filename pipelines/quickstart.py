@@ -50,7 +50,7 @@ def main(args):
 def print_summary(metrics, output_dir):
     from dermgan_tf.report import format_interval, format_number
 
-    distances = metrics["evaluation"]["distances"]
+    distances = metrics["evaluation"]["distances"]["overall"]
     name = metrics["evaluation"]["embedding"]["name"]
     for label, key in (("synthetic", "synthetic_real"), ("phantom", "real_real")):
         trials = distances[key]["frechet_trials"]

@@ -154,7 +154,7 @@ def test_models_that_embed_nothing_are_refused(build, message, tmp_path):
 
 
 def test_names_and_files_that_are_not_there(tmp_path):
-    with pytest.raises(InputError, match="'resnet'; known: inception_v3, mobilenet_v2"):
+    with pytest.raises(InputError, match="'resnet'; known: .*mobilenet_v2, tfgan"):
         build_embedding("resnet")
     with pytest.raises(InputError, match="gone.keras: there is no such file"):
         build_embedding(str(tmp_path / "gone.keras"))
@@ -194,17 +194,102 @@ def test_weights_that_are_not_numbers_do_not_pass(tmp_path):
 
 
 def test_no_network_and_no_weights_is_an_error_that_says_what_to_do(tmp_path):
-    code = """
+    message = message_without_network(tmp_path, "inception_v3")
+    for part in ("inception_v3: ", "_notop.h5", "--embedding_weights"):
+        assert part in message
+
+
+class StandIn(tf.Module):
+    """A network with the signature of TF-GAN's Inception module on TF-Hub."""
+
+    def __init__(self, pool="pool_3"):
+        rng = np.random.default_rng(0)
+        kernel = rng.normal(size=(13, 13, 3, 8)).astype(np.float32) / 20
+        self.kernel = tf.Variable(kernel, trainable=False)
+        self.pool = pool
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3])])
+    def __call__(self, x):
+        x = tf.ensure_shape(x, [None, 299, 299, 3])
+        maps = tf.nn.relu(tf.nn.conv2d(x, self.kernel, 13, "VALID"))
+        pooled = tf.reduce_mean(maps, axis=[1, 2], keepdims=True)
+        return {"logits": pooled[:, 0, 0, :4], self.pool: pooled}
+
+
+@pytest.fixture(scope="module")
+def tfgan_module(tmp_path_factory):
+    path = tmp_path_factory.mktemp("hub") / "inception_copy"
+    tf.saved_model.save(StandIn(), str(path))
+    return path
+
+
+def test_tfgan_embedding_gives_tfgans_own_distance(tfgan_module):
+    from dermgan_tf.tfgan import tfgan
+
+    embedding = build_embedding("tfgan", weights=tfgan_module)
+    assert embedding.name == "tfgan:inception_copy"
+    assert embedding.image_size == (299, 299) and embedding.num_features == 8
+    assert embedding.resizing == "bilinear (TF-GAN)"
+    assert len(embedding.fingerprint) == 64
+    again = build_embedding("tfgan", weights=str(tfgan_module))
+    assert again.fingerprint == embedding.fingerprint
+
+    a = np.stack([photo(400, 320, seed) for seed in range(24)])  # shrunk and stretched
+    b = np.stack([photo(64, 64, seed) for seed in range(20)])
+    # What TF-GAN's CIFAR example does with 8-bit images.
+    size = tfgan.eval.INCEPTION_DEFAULT_IMAGE_SIZE
+    prepared = [
+        tf.image.resize(
+            (tf.cast(images, tf.float32) - 128.0) / 128.0,
+            [size, size],
+            method=tf.image.ResizeMethod.BILINEAR,
+        )
+        for images in (a, b)
+    ]
+    theirs = tfgan.eval.frechet_inception_distance(
+        *prepared,
+        classifier_fn=tfgan.eval.classifier_fn_from_tfhub(
+            str(tfgan_module), tfgan.eval.INCEPTION_FINAL_POOL, True
+        ),
+    )
+    ours = frechet_distance(embedding.embed(a, batch_size=7), embedding.embed(b))
+    assert ours == pytest.approx(float(theirs), rel=1e-5)
+
+
+def test_tfgan_embedding_refuses_what_is_not_the_module(tmp_path, tfgan_module):
+    with pytest.raises(InputError, match=r"--embedding_weights=.*gone: there is no"):
+        build_embedding("tfgan", weights=tmp_path / "gone")
+    (tmp_path / "saved_model.pb").write_text("not a model")
+    with pytest.raises(InputError, match="is not TF-GAN's Inception module") as caught:
+        build_embedding("tfgan", weights=tmp_path)
+    assert "\n" not in str(caught.value)
+    tf.saved_model.save(StandIn(pool="other"), str(tmp_path / "other"))
+    with pytest.raises(InputError, match="'pool_3'") as caught:
+        build_embedding("tfgan", weights=tmp_path / "other")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(InputError, match=r"uint8 \[H, W, 3\]"):
+        build_embedding("tfgan", weights=tfgan_module).embed([np.zeros((8, 8, 3))])
+
+
+def test_embeddings_say_how_they_resize():
+    embedding = Embedding(classifier(), "a")
+    assert embedding.resizing == "8-bit, antialiased bicubic (Pillow)"
+
+
+def message_without_network(tmp_path, name):
+    """The one line that `build_embedding(name)` fails with where nothing loads."""
+    code = f"""
 from dermgan_tf.embeddings import build_embedding
 from dermgan_tf.errors import InputError
 try:
-    build_embedding("inception_v3")
+    build_embedding({name!r})
 except InputError as error:
     print(error)
 """
     environment = {
         **os.environ,
         "KERAS_HOME": str(tmp_path),  # nothing downloaded before
+        "TFHUB_CACHE_DIR": str(tmp_path),
         "https_proxy": "http://127.0.0.1:9",  # nobody listens there
     }
     done = subprocess.run(
@@ -216,8 +301,13 @@ except InputError as error:
         check=True,
     )
     assert done.stdout.count("\n") == 1
-    for part in ("inception_v3: ", "_notop.h5", "--embedding_weights"):
-        assert part in done.stdout
+    return done.stdout
+
+
+def test_no_network_and_no_tfgan_module_says_what_to_do(tmp_path):
+    message = message_without_network(tmp_path, "tfgan")
+    for part in ("tfgan: ", "tensorflow/tfgan/eval/inception/1", "--embedding_weights"):
+        assert part in message
 
 
 @pytest.mark.parametrize(

@@ -62,19 +62,23 @@ def test_a_report_is_made(folder):
         trials=7,
     )
     assert done.returncode == 0, done.stderr
-    assert {path.name for path in output.iterdir()} == {
+    assert {path.name for path in output.iterdir()} >= {
         "metrics.json",
         "report.html",
         "held_out_maps.png",
+        "placement.png",
+        "distances.png",
         "run.json",
     }
     metrics = json.loads((output / "metrics.json").read_text("utf-8"))
     assert metrics["data"]["source"] == "phantom" and metrics["data"]["images"] == 20
-    trials = metrics["distances"]["synthetic_real"]["frechet_trials"]
+    trials = metrics["distances"]["overall"]["synthetic_real"]["frechet_trials"]
     assert trials["trials"] == 7 and trials["sample_size"] == 10
     lines = done.stdout.splitlines()
     assert lines[0] == "embedding: features"
-    assert f"{trials['mean']:.2f}" in lines[1] and "real against real" in lines[2]
+    assert f"{trials['mean']:.4g}" in lines[1] and "real against real" in lines[2]
+    for part in ("darker at every step", "IoU", "diversity", "remembered"):
+        assert part in done.stdout
     assert lines[-1] == f"report: {output}/report.html"
     assert "trials" in done.stderr  # the progress bar
     run = json.loads((output / "run.json").read_text("utf-8"))

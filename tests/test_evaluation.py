@@ -2,8 +2,10 @@
 
 import base64
 import dataclasses
+import html
 import io
 import json
+import pathlib
 import re
 import warnings
 
@@ -15,7 +17,7 @@ from PIL import Image
 from dermgan_tf.embeddings import Embedding
 from dermgan_tf.errors import InputError
 from dermgan_tf.evaluation import evaluate
-from dermgan_tf.evaluation_report import write_evaluation
+from dermgan_tf.evaluation_report import summary_lines, write_evaluation
 from dermgan_tf.metrics import frechet_distance, kernel_distance, precision_recall
 from dermgan_tf.pairs import read_pairs, read_pairs_info
 from dermgan_tf.photo_io import is_synthetic
@@ -144,11 +146,17 @@ class Noise(Painter):
         return rng.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
 
 
-def test_an_obedient_painter(pairs_dir, embedding):
+@pytest.fixture(scope="module")
+def obedient(pairs_dir, embedding):
+    """A painter that obeys its maps, and how it was judged."""
     painter = Painter()
-    metrics = evaluate(painter, pairs_dir, embedding, trials=10).metrics
+    return painter, evaluate(painter, pairs_dir, embedding, trials=10)
+
+
+def test_an_obedient_painter(pairs_dir, embedding, obedient):
+    painter, metrics = obedient[0], obedient[1].metrics
     json.dumps(metrics, allow_nan=False)
-    assert painter.seeds == list(range(28))
+    assert painter.seeds[:28] == list(range(28))
     info = read_pairs_info(pairs_dir)
     assert metrics["data"]["fingerprint"] == info.fingerprint
     assert metrics["data"]["images"] == metrics["data"]["images_in_split"] == 28
@@ -163,7 +171,7 @@ def test_an_obedient_painter(pairs_dir, embedding):
     synthetic = embedding.embed(
         painter.paint_one(pair["semantic_map"], i) for i, pair in enumerate(pairs)
     )
-    found = metrics["distances"]["synthetic_real"]
+    found = metrics["distances"]["overall"]["synthetic_real"]
     assert found["images"] == 28
     assert found["frechet_distance"] == pytest.approx(
         frechet_distance(real, synthetic), rel=1e-6
@@ -176,45 +184,91 @@ def test_an_obedient_painter(pairs_dir, embedding):
     assert found["frechet_trials"]["trials"] == 10
     assert found["frechet_trials"]["sample_size"] == 14
 
-    beside = metrics["distances"]["real_real"]
+    beside = metrics["distances"]["overall"]["real_real"]
     assert beside["images"] == 28 and "train" in beside["compared"]
     assert beside["frechet_trials"]["sample_size"] == 14
     train = [embedding.embed([p["image"]])[0] for p in read_pairs(pairs_dir, "train")]
     assert beside["frechet_distance"] < 5 * frechet_distance(train, real)
 
-    tone = metrics["skin_tone"]
-    assert tone["unknown_type"] == 4
-    for kind in ("synthetic", "real"):
-        assert tone[kind]["spearman"] < -0.95
-        assert -1 <= tone[kind]["interval_95"][0] <= tone[kind]["interval_95"][1] < -0.8
-        assert tone[kind]["images"] == 24 and tone[kind]["unmeasured"] == 0
-    assert [row["fitzpatrick"] for row in tone["by_type"]] == [1, 2, 3, 4, 5, 6]
-    medians = [row["synthetic_ita"] for row in tone["by_type"]]
-    assert medians == sorted(medians, reverse=True)
+    assert [row["group"] for row in metrics["distances"]["by_skin_type"]] == [*range(7)]
+    by_condition = metrics["distances"]["by_condition"]
+    assert sum(row["images"] for row in by_condition) == 28
+    assert any("Too few images" in remark for remark in metrics["remarks"])
+
+    control = metrics["control"]
+    tone = control["skin_tone"]
+    assert tone["spearman"]["value"] < -0.95 and tone["monotonic"]["value"] == 1
+    assert control["placement"]["move"]["iou"]["value"] > 0.8
+    assert control["condition"]["undefined"] == (
+        "there is no validation split to make a judge from"
+    )
+    assert metrics["diversity"]["overall"]["same_map / real"]["value"] < 1
+    assert metrics["memorization"]["train_images"] == 48
     assert any("whether it has seen these cases" in r for r in metrics["remarks"])
 
 
-def test_disobedience_and_ugliness_show(pairs_dir, embedding):
+def test_disobedience_and_ugliness_show(pairs_dir, embedding, obedient):
     def judged(painter):
-        return evaluate(painter, pairs_dir, embedding, trials=3).metrics
+        return evaluate(painter, pairs_dir, embedding, trials=10).metrics
 
-    good, backwards, noise = judged(Painter()), judged(Backwards()), judged(Noise())
-    assert backwards["skin_tone"]["synthetic"]["spearman"] > 0.95
-    distance = "frechet_distance"
-    assert (
-        noise["distances"]["synthetic_real"][distance]
-        > 10 * good["distances"]["synthetic_real"][distance]
-    )
-    assert noise["distances"]["synthetic_real"]["coverage"] == 0
+    good, backwards, noise = obedient[1].metrics, judged(Backwards()), judged(Noise())
+    assert backwards["control"]["skin_tone"]["spearman"]["value"] > 0.9
+    assert backwards["control"]["skin_tone"]["monotonic"]["value"] == 0
+    distances = [m["distances"]["overall"] for m in (good, noise)]
+    near, far = (d["synthetic_real"] for d in distances)
+    assert far["frechet_distance"] > 10 * near["frechet_distance"]
+    assert far["coverage"] == 0
     # What is compared with does not depend on who is judged.
-    assert noise["distances"]["real_real"] == good["distances"]["real_real"]
+    assert distances[0]["real_real"] == distances[1]["real_real"]
+    assert noise["control"]["placement"]["move"]["iou"]["value"] < 0.3
+
+
+class Replay(Painter):
+    """Plays training images back, whatever the map."""
+
+    def __init__(self, folder):
+        super().__init__()
+        self.images = [pair["image"] for pair in read_pairs(folder, "train")]
+
+    def paint_one(self, semantic_map, seed):
+        return self.images[int(seed) % len(self.images)]
+
+
+def test_a_planted_memoriser_is_caught(tmp_path, pairs_dir, embedding):
+    evaluation = evaluate(Replay(pairs_dir), pairs_dir, embedding, trials=2)
+    memory = evaluation.metrics["memorization"]
+    assert memory["memorised"] and memory["copies"] == 28
+    closest = memory["closest"][0]
+    assert closest["distance"] == 0
+    assert closest["train"] == closest["synthetic"] % 48  # the very image it played
+    lines = summary_lines(evaluation.metrics)
+    assert lines[-1] == "training images remembered: yes"
+    write_evaluation(tmp_path, evaluation)
+    assert "training images are remembered" in (tmp_path / "report.html").read_text()
+    assert (tmp_path / "closest_pairs.png").is_file()
+
+
+def test_a_judge_of_conditions_is_trained(tmp_path, embedding):
+    photos = drawn(12, "train") + drawn(4, "validation") + drawn(12, "test")
+    folder = prepared(tmp_path / "pairs", photos)
+    evaluation = evaluate(Painter(), folder, embedding, trials=2, judge_steps=60)
+    recall = evaluation.metrics["control"]["condition"]
+    assert recall["undefined"] is None and recall["scenes"] == 24
+    assert recall["macro_recall"]["real"]["value"] > 0.9
+    assert recall["macro_recall"]["ratio"]["value"] > 0.9
+    write_evaluation(tmp_path, evaluation)
+    assert (tmp_path / "condition_recall.png").is_file()
 
 
 def test_one_colour_for_all_has_no_correlation_and_says_so(pairs_dir, embedding):
     metrics = evaluate(OneColour(), pairs_dir, embedding, trials=3).metrics
-    tone = metrics["skin_tone"]["synthetic"]
-    assert tone["spearman"] is None and tone["interval_95"] is None
-    assert any("undefined in the synthetic" in r for r in metrics["remarks"])
+    spearman = metrics["control"]["skin_tone"]["spearman"]
+    assert spearman["value"] is None and spearman["interval_95"] is None
+    assert any(
+        "skin colour follows the type is undefined" in r for r in metrics["remarks"]
+    )
+    assert metrics["diversity"]["overall"]["same_map / real"]["value"] == 0
+    assert metrics["control"]["placement"]["move"]["iou"]["value"] == 0
     json.dumps(metrics, allow_nan=False)
 
 
@@ -222,12 +276,15 @@ def test_a_draw_of_the_split_keeps_each_images_own_seed(pairs_dir, embedding):
     painter, again, other = Painter(), Painter(), Painter()
     first = evaluate(painter, pairs_dir, embedding, trials=2, max_images=10, seed=4)
     second = evaluate(again, pairs_dir, embedding, trials=2, max_images=10, seed=4)
-    assert len(painter.seeds) == 10 and max(painter.seeds) < 28
-    assert painter.seeds == sorted(painter.seeds) != list(range(10))
+    drawn_seeds = painter.seeds[:10]
+    assert max(drawn_seeds) < 28
+    assert drawn_seeds == sorted(drawn_seeds) != list(range(10))
     assert first.metrics == second.metrics
-    np.testing.assert_array_equal(first.sheet, second.sheet)
+    assert first.sheets.keys() == second.sheets.keys()
+    for name, sheet in first.sheets.items():
+        np.testing.assert_array_equal(sheet, second.sheets[name])
     evaluate(other, pairs_dir, embedding, trials=2, max_images=10, seed=5)
-    assert other.seeds != painter.seeds
+    assert other.seeds[:10] != drawn_seeds
     assert first.metrics["data"]["images"] == 10
     assert first.metrics["data"]["images_in_split"] == 28
     few = [r for r in first.metrics["remarks"] if "10 images, 5 a trial, are few" in r]
@@ -239,7 +296,7 @@ def test_without_enough_training_images_halves_are_compared(tmp_path, embedding)
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # what is dubious stands in the report instead
         metrics = evaluate(Painter(), folder, embedding, trials=5).metrics
-    beside = metrics["distances"]["real_real"]
+    beside = metrics["distances"]["overall"]["real_real"]
     assert beside["compared"] == "random halves of the real test images"
     assert beside["images"] == 8 and beside["frechet_trials"]["sample_size"] == 8
     assert any("halves that show the same cases" in r for r in metrics["remarks"])
@@ -249,9 +306,9 @@ def test_unknown_skin_types_only(tmp_path, embedding):
     photos = drawn(6, "train", fitzpatrick=0) + drawn(6, "test", fitzpatrick=0)
     folder = prepared(tmp_path / "pairs", photos)
     evaluation = evaluate(Painter(), folder, embedding, trials=2)
-    tone = evaluation.metrics["skin_tone"]
-    assert tone["unknown_type"] == 12 and tone["by_type"] == []
-    assert tone["real"]["spearman"] is None
+    tone = evaluation.metrics["control"]["skin_tone"]
+    assert tone["spearman"]["value"] < -0.95  # types can be asked for all the same
+    assert tone["data_colours"]["undefined"] and tone["classes"]["real"]["images"] == 0
     write_evaluation(tmp_path, evaluation)
     assert "undefined" in (tmp_path / "report.html").read_text("utf-8")
 
@@ -272,20 +329,23 @@ def test_what_cannot_be_judged(tmp_path, pairs_dir, embedding):
     mixed = drawn(6, "train") + drawn(4, "test") + drawn(4, "test", "synthetic")[2:]
     mixed = [dataclasses.replace(p, name=f"{p.name}-{i}") for i, p in enumerate(mixed)]
     folder = prepared(tmp_path / "mixed", mixed)
-    with pytest.raises(InputError, match="split 'test' is synthetic"):
+    with pytest.raises(InputError, match="is synthetic"):
         evaluate(Painter(), folder, embedding)
 
 
-def test_the_report_is_one_page_that_opens_offline(tmp_path, pairs_dir, embedding):
-    evaluation = evaluate(Painter(), pairs_dir, embedding, trials=3)
+def test_the_report_is_one_page_that_opens_offline(tmp_path, obedient):
+    evaluation = obedient[1]
     write_evaluation(tmp_path, evaluation)
+    sheets = {f"{name}.png" for name in evaluation.sheets}
+    assert sheets >= {"held_out_maps.png", "skin_types.png", "seeds.png"}
+    figures = {"distances.png", "sample_size.png", "skin_tone.png", "diversity.png"}
     assert {path.name for path in tmp_path.iterdir()} == {
-        "metrics.json",
-        "report.html",
-        "held_out_maps.png",
+        *("metrics.json", "report.html", "memorization.png"),
+        *(sheets | figures),
     }
     assert json.loads((tmp_path / "metrics.json").read_text()) == evaluation.metrics
-    assert is_synthetic(tmp_path / "held_out_maps.png")
+    for name in sheets:
+        assert is_synthetic(tmp_path / name)
     page = (tmp_path / "report.html").read_text("utf-8")
     assert not re.search(r"""(src|href)\s*=\s*["'](?!data:)""", page)
     assert "<script" not in page and "http" not in page and "@import" not in page
@@ -294,8 +354,29 @@ def test_the_report_is_one_page_that_opens_offline(tmp_path, pairs_dir, embeddin
     assert "&lt;b&gt;eczema&lt;/b&gt; &amp; co" in page
     picture = re.search(r"data:image/png;base64,([A-Za-z0-9+/=]+)", page).group(1)
     shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(picture))))
-    np.testing.assert_array_equal(shown, evaluation.sheet)
+    np.testing.assert_array_equal(shown, evaluation.sheets["held_out_maps"])
     for part in ("grid_colours", "28 of\n28 real images", "Spearman"):
         assert part in page
     for remark in evaluation.metrics["remarks"]:
-        assert remark in page
+        assert html.escape(remark, quote=False).replace("'", "&#39;") in page
+
+
+def test_every_number_is_documented(obedient):
+    text = (pathlib.Path(__file__).parents[1] / "docs" / "metrics.md").read_text()
+    documented = set(re.findall(r"[a-z_0-9]+", text))
+
+    def keys(value):
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                yield key
+                yield from keys(inner)
+        elif isinstance(value, list):
+            for inner in value:
+                yield from keys(inner)
+
+    metrics = obedient[1].metrics
+    names = {*VOCABULARY, *metrics["generator"]["provenance"]}
+    found = {key for key in keys(metrics) if key not in names and not key.isdigit()}
+    found = {word for key in found for word in key.split(" / ")}
+    assert len(found) > 60
+    assert not found - documented

@@ -59,7 +59,10 @@ def test_leaves_what_it_promises(finished):
 def test_report_stands_alone_and_shows_the_sheets(finished):
     output_dir, _ = finished
     page = (output_dir / "report.html").read_text(encoding="utf-8")
-    assert not re.search(r'(src|href)="(?!data:)', page)  # nothing to fetch
+    # Nothing to fetch; one link leads to the page beside it.
+    assert not re.search(r'src="(?!data:)', page)
+    assert re.findall(r'href="([^"]*)', page) == ["evaluation/report.html"]
+    assert (output_dir / "evaluation" / "report.html").is_file()
     assert page.count("data:image/png;base64,") == 5
     assert "phantom" in page and "baseline_classifier" in page
     assert str(output_dir) not in page
@@ -68,7 +71,9 @@ def test_report_stands_alone_and_shows_the_sheets(finished):
 def test_numbers_carry_counts_and_intervals(finished):
     output_dir, _ = finished
     metrics = json.loads((output_dir / "metrics.json").read_text())
-    trials = metrics["evaluation"]["distances"]["synthetic_real"]["frechet_trials"]
+    trials = metrics["evaluation"]["distances"]["overall"]["synthetic_real"][
+        "frechet_trials"
+    ]
     assert trials["trials"] == 50 and len(trials["interval_95"]) == 2
     comparison = metrics["classifier"]["comparison"]
     for arm in ("baseline", "augmented", "difference"):

@@ -1,5 +1,6 @@
 """TF-GAN imports on today's TensorFlow, works, and leaves Keras and tf alone."""
 
+import math
 import subprocess
 import sys
 
@@ -113,6 +114,29 @@ def test_image_summaries():
         summary = session.run(tf.compat.v1.summary.merge_all())
     parsed = tf.compat.v1.summary.Summary.FromString(summary)
     assert any(value.HasField("image") for value in parsed.value)
+
+
+@pytest.mark.parametrize("output", [{"a": [2, 1, 1, 4]}, {"a": [2, 4], "b": [2, 2, 3]}])
+def test_a_tf_hub_modules_outputs_come_flattened(tmp_path, output):
+    """With Keras 3 TF-GAN's own way to flatten them is gone."""
+
+    class Network(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3])])
+        def __call__(self, x):
+            return {
+                name: tf.reshape(tf.range(math.prod(shape)), shape)
+                for name, shape in output.items()
+            }
+
+    tf.saved_model.save(Network(), str(tmp_path))
+    found = tfgan.eval.classifier_fn_from_tfhub(str(tmp_path), None)(
+        tf.zeros([2, 8, 8, 3])
+    )
+    assert {name: list(value.shape) for name, value in found.items()} == {
+        name: [2, math.prod(shape) // 2] for name, shape in output.items()
+    }
+    for value in found.values():
+        np.testing.assert_array_equal(np.ravel(value), np.arange(tf.size(value)))
 
 
 def _gan_model():

@@ -1,0 +1,1 @@
+"""One question about a generator a module: plain things in, JSON values out."""

@@ -1,0 +1,204 @@
+"""Trains DermGAN and its three reduced models, and writes the paper's Table 1 anew.
+
+All models get the same pairs, steps, batches and seeds. After a kill the same command
+goes on where it was; more seeds or models may be asked for later. OUTPUT_DIR gets
+metrics.json, table.csv, runs.csv, held_out_maps.png, report.html and runs/.
+"""
+
+import sys
+import time
+
+from absl import flags
+
+from pipelines import program
+from pipelines.train_gan import LOSS_WEIGHTS, StopRequest
+
+RATES = ("generator_learning_rate", "discriminator_learning_rate")
+SHARED = (
+    "steps",
+    "batch_size",
+    "base_filters",
+    "mixed_precision",
+    "deterministic",
+    "jit_compile",
+    "checkpoint_every",
+)
+
+
+def define_flags() -> None:
+    flags.DEFINE_string(
+        "data_dir", None, "Folder of pairs that prepare_pairs made.", required=True
+    )
+    flags.DEFINE_string(
+        "output_dir",
+        None,
+        "Folder of the ablation. Where it holds one already, that goes on.",
+        required=True,
+    )
+    flags.DEFINE_list(
+        "models",
+        ["full", "transposed_conv", "no_condition_loss", "no_feature_matching"],
+        "Models to train, of these four.",
+    )
+    flags.DEFINE_integer(
+        "seeds", 3, "Runs of each model, with the seeds 0, 1, …", lower_bound=1
+    )
+    define_training_flags()
+    for name, meaning in LOSS_WEIGHTS.items():
+        flags.DEFINE_float(
+            f"{name}_weight",
+            None,
+            f"The full model's weight of {meaning}. Default: the library's, which "
+            "ablation.json records.",
+            lower_bound=0,
+        )
+    for name in RATES:
+        flags.DEFINE_float(name, 2e-4, "Adam's learning rate.", lower_bound=0)
+    flags.DEFINE_enum(
+        "split",
+        "test",
+        ["train", "validation", "test"],
+        "The split whose maps are painted and whose images are compared with.",
+    )
+    define_judging_flags()
+    flags.DEFINE_bool(
+        "keep_checkpoints",
+        False,
+        "Keep the checkpoints of finished runs, about 0.9 GB each at 256 pixels and "
+        "64 filters; the weights stay in any case.",
+    )
+    flags.DEFINE_bool(
+        "overwrite", False, "Delete the ablation that output_dir holds and start anew."
+    )
+
+
+def define_training_flags() -> None:
+    """What all runs share; `tune` has these flags, too."""
+    flags.DEFINE_integer("steps", 50_000, "Training steps of each run.", lower_bound=1)
+    flags.DEFINE_integer("batch_size", 4, "Pairs per step.", lower_bound=1)
+    flags.DEFINE_integer(
+        "base_filters", 64, "Filters of the networks' first blocks.", lower_bound=1
+    )
+    flags.DEFINE_enum(
+        "mixed_precision",
+        "none",
+        ["none", "bfloat16", "float16"],
+        "Number format of the computations; weights stay float32.",
+    )
+    flags.DEFINE_bool("jit_compile", False, "Compile the training step with XLA.")
+    flags.DEFINE_bool(
+        "deterministic",
+        False,
+        "Use reproducible operations only, slower on GPUs: what was killed and goes on "
+        "ends with the very numbers of what was not.",
+    )
+    flags.DEFINE_integer(
+        "checkpoint_every",
+        1000,
+        "Steps between checkpoints: what a kill loses at most.",
+        lower_bound=1,
+    )
+
+
+def define_judging_flags() -> None:
+    """How distances are measured; `tune` has these flags, too."""
+    flags.DEFINE_string(
+        "embedding",
+        "inception_v3",
+        "Network that the distances are measured in: inception_v3, mobilenet_v2, tfgan "
+        "(TF-GAN's own Inception and resizing, as in the paper), or the path of a "
+        ".keras model. Distances compare only within one embedding.",
+    )
+    flags.DEFINE_string(
+        "embedding_weights",
+        None,
+        "Weights file (.weights.h5, without top) for inception_v3 or mobilenet_v2, or "
+        "the folder of TF-GAN's TF-Hub module. Default: the published weights, which "
+        "are downloaded on first use.",
+    )
+    flags.DEFINE_integer(
+        "trials",
+        50,
+        "Random subsets, of half of the images each, over which the distances' mean, "
+        "deviation and 95 % interval are taken.",
+        lower_bound=1,
+    )
+    flags.DEFINE_integer(
+        "max_images",
+        None,
+        "Judge by at most this many pairs of the split, drawn at random. Default: all.",
+        lower_bound=1,
+    )
+
+
+def main(args) -> None:
+    program.load_tensorflow()
+    from dermgan_tf.ablation import run_ablation
+    from dermgan_tf.embeddings import build_embedding
+    from dermgan_tf.run_record import write_run_record
+
+    started = time.monotonic()
+    weights = {name: getattr(args, f"{name}_weight") for name in LOSS_WEIGHTS}
+    metrics = run_ablation(
+        args.data_dir,
+        args.output_dir,
+        build_embedding(args.embedding, args.embedding_weights),
+        training={
+            **{name: getattr(args, name) for name in (*SHARED, *RATES)},
+            "loss_weights": {n: w for n, w in weights.items() if w is not None},
+        },
+        models=args.models,
+        seeds=args.seeds,
+        split=args.split,
+        trials=args.trials,
+        max_images=args.max_images,
+        keep_checkpoints=args.keep_checkpoints,
+        overwrite=args.overwrite,
+        stop_requested=StopRequest().requested,
+        announce=announce,
+        progress=program.progress,
+    )
+    write_run_record(
+        args.output_dir,
+        "ablation",
+        program.flag_values(args),
+        data_fingerprint=metrics["data"]["fingerprint"],
+        durations={"total": time.monotonic() - started},
+    )
+    print_table(metrics)
+    print(f"report: {args.output_dir}/report.html")
+
+
+def announce(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def print_table(metrics) -> None:
+    from dermgan_tf.report import format_interval, format_number
+
+    real = metrics["real_real"]["frechet_trials"]
+    print(f"embedding: {metrics['embedding']['name']}, {real['sample_size']} images")
+    print(f"{'Fréchet distance, real against real':<52}{format_number(real['mean'])}")
+    for row in metrics["models"]:
+        spread = row["over_seeds"]["frechet"]
+        line = f"{'Fréchet distance, ' + row['label']:<52}"
+        line += format_number(spread["mean"])
+        if spread["interval_95"]:
+            line += (
+                f" (95 % over {spread['seeds']} seeds: "
+                f"{format_interval(spread['interval_95'])})"
+            )
+        if row["minus_full"]:
+            difference = row["minus_full"]["frechet"]
+            line += f"; minus DermGAN {format_number(difference['mean'])}"
+            if difference["interval_95"]:
+                line += f" ({format_interval(difference['interval_95'])})"
+        print(line)
+
+
+def run() -> None:
+    program.run(define_flags, main)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,106 @@
+"""tune as people run it: killed within a trial, started again, refused."""
+
+import csv
+import json
+import os
+import pathlib
+import shlex
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import pytest
+from tiny_pairs import make_tiny_pairs
+
+pytest.importorskip("keras_tuner", reason='needs pip install "dermgan_tf[tune]"')
+
+ROOT = pathlib.Path(__file__).parents[1]
+STEPS = 30
+
+
+def start(folder, *more):
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "pipelines.tune"),
+            f"--data_dir={folder / 'clinic' / 'pairs'}",
+            f"--output_dir={folder / 'search'}",
+            f"--embedding={folder / 'features.keras'}",
+            "--condition_weight=0.5,5",
+            *("--batch_size=2", "--base_filters=2", "--checkpoint_every=5"),
+            *(f"--steps={STEPS}", "--trials=3", *more),
+        ],
+        cwd=ROOT,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process):
+    stdout, stderr = process.communicate(timeout=300)
+    return process.returncode, stdout, stderr.replace("\r", "\n").strip()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tune")
+    make_tiny_pairs(folder / "clinic", cases=40)
+    inputs = keras.Input((32, 32, 3))
+    outputs = keras.layers.Conv2D(3, 5, strides=2)(inputs)
+    keras.Model(inputs, outputs).save(folder / "features.keras")
+    return folder
+
+
+def test_killed_within_a_trial_and_started_again(folder):
+    output = folder / "search"
+    first, second = (output / "trials" / name for name in ("000", "001"))
+    killed = start(folder)
+    while not list(second.glob("data1-seed0/checkpoints/*.index")):
+        assert killed.poll() is None, finish(killed)
+        time.sleep(0.005)
+    killed.send_signal(signal.SIGKILL)
+    assert finish(killed)[0] == -signal.SIGKILL
+    finished = (first / "trial.json").stat().st_mtime_ns
+    assert not (second / "trial.json").exists()
+
+    status, stdout, stderr = finish(start(folder))
+    assert status == 0, stderr
+    assert (first / "trial.json").stat().st_mtime_ns == finished
+    begun = [line for line in stderr.splitlines() if line.startswith("trial ")]
+    assert len(begun) == 1 and begun[0].startswith("trial 1, 2 of 2: reconstruction_")
+    with open(output / "results.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["condition_weight"] for row in rows] == ["0.5", "5.0"]
+    best = json.loads((output / "best.json").read_text())
+    least = min(rows, key=lambda row: float(row["objective"]))
+    assert best["value"] == float(least["objective"])
+    assert best["hyperparameters"]["condition_weight"] == float(
+        least["condition_weight"]
+    )
+    assert best["commands"][0] in stdout.splitlines()
+    model = json.loads((second / "data1-seed0" / "model.json").read_text())
+    assert model["loss_weights"]["condition"] == 5 and model["trained_steps"] == STEPS
+
+    # The command that it proposes has no flag that train_gan has not.
+    module, *proposed = shlex.split(best["commands"][0])[2:]
+    help_text = subprocess.run(
+        [sys.executable, "-m", module, "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.replace("--[no]", "--")
+    for flag in proposed:
+        name = flag.split("=")[0].replace("--no", "--")
+        assert f"  {name}:" in help_text, flag
+
+
+def test_usage(folder):
+    status, _, stderr = finish(start(folder, "--split=test"))
+    assert status == 2 and "split" in stderr  # only ever the validation split
+    status, _, stderr = finish(start(folder, "--condition_weight=much"))
+    assert status == 1
+    assert stderr == "error: --condition_weight wants numbers, got much"
