@@ -16,6 +16,7 @@ RECORDED_PACKAGES = (
     "tensorflow",
     "keras",
     "tensorflow-datasets",
+    "keras-tuner",
     "numpy",
     "opencv-python-headless",
     "pillow",

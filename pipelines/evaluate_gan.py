@@ -9,6 +9,7 @@ import time
 from absl import flags
 
 from pipelines import program
+from pipelines.study_flags import define_judging_flags
 
 
 def define_flags() -> None:
@@ -27,33 +28,7 @@ def define_flags() -> None:
         ["train", "validation", "test"],
         "The split whose maps are painted and whose images are compared with.",
     )
-    flags.DEFINE_string(
-        "embedding",
-        "inception_v3",
-        "Network that the distances are measured in: inception_v3, mobilenet_v2, tfgan "
-        "(TF-GAN's own Inception and resizing, to compare with published FIDs), or the "
-        "path of a .keras model. Distances compare only within one embedding.",
-    )
-    flags.DEFINE_string(
-        "embedding_weights",
-        None,
-        "Weights file (.weights.h5, without top) for inception_v3 or mobilenet_v2, or "
-        "the folder of TF-GAN's TF-Hub module. Default: the published weights, which "
-        "are downloaded on first use.",
-    )
-    flags.DEFINE_integer(
-        "trials",
-        50,
-        "Random subsets, of half of the images each, over which the distances' mean, "
-        "deviation and 95 % interval are taken.",
-        lower_bound=1,
-    )
-    flags.DEFINE_integer(
-        "max_images",
-        None,
-        "Judge at most this many pairs of the split, drawn at random. Default: all.",
-        lower_bound=1,
-    )
+    define_judging_flags()
     flags.DEFINE_integer(
         "max_train_images",
         None,

@@ -115,7 +115,12 @@ def _native_stderr_aside(shown: bool) -> Iterator[None]:
                 sys.stderr.write(aside.read().decode(errors="replace"))
 
 
-HELP_FLAGS = {f"{dashes}{name}" for dashes in ("-", "--") for name in ("h", "help")}
+HELP_FLAGS = {
+    f"{dashes}{name}{value}"
+    for dashes in ("-", "--")
+    for name in ("h", "help")
+    for value in ("", "=true")
+}
 
 
 def _parse(argv: list[str], main: Callable) -> list[str]:

@@ -11,7 +11,8 @@ import time
 from absl import flags
 
 from pipelines import program
-from pipelines.ablation import (
+from pipelines.study_flags import (
+    RATES,
     SHARED,
     announce,
     define_judging_flags,
@@ -19,7 +20,6 @@ from pipelines.ablation import (
 )
 from pipelines.train_gan import LOSS_WEIGHTS, StopRequest
 
-RATES = ("generator_learning_rate", "discriminator_learning_rate")
 SHOWN = 5
 
 

@@ -2,57 +2,28 @@
 
 import csv
 import json
-import os
-import pathlib
 import signal
-import subprocess
-import sys
 import time
 
-import keras
 import pytest
-from tiny_pairs import make_tiny_pairs
+from studies import STEPS, finish, make_inputs, start_study
 
 from dermgan_tf.photo_io import is_synthetic, read_photo
 from dermgan_tf.training_logs import read_history
 
-ROOT = pathlib.Path(__file__).parents[1]
-STEPS = 30
-
 
 def start(folder, *more):
-    return subprocess.Popen(
-        [
-            *(sys.executable, "-m", "pipelines.ablation"),
-            f"--data_dir={folder / 'clinic' / 'pairs'}",
-            f"--output_dir={folder / 'ablation'}",
-            f"--embedding={folder / 'features.keras'}",
-            "--models=full,no_condition_loss",
-            "--split=validation",
-            *("--batch_size=2", "--base_filters=2", "--checkpoint_every=5"),
-            *("--seeds=1", f"--steps={STEPS}", "--trials=3", *more),
-        ],
-        cwd=ROOT,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+    return start_study(
+        "ablation",
+        folder,
+        folder / "ablation",
+        *("--models=full,no_condition_loss", "--split=validation", "--seeds=1", *more),
     )
-
-
-def finish(process):
-    stdout, stderr = process.communicate(timeout=300)
-    return process.returncode, stdout, stderr.replace("\r", "\n").strip()
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("ablation")
-    make_tiny_pairs(folder / "clinic", cases=40)
-    inputs = keras.Input((32, 32, 3))
-    outputs = keras.layers.Conv2D(3, 5, strides=2)(inputs)
-    keras.Model(inputs, outputs).save(folder / "features.keras")
-    return folder
+    return make_inputs(tmp_path_factory.mktemp("ablation"))
 
 
 def test_killed_and_started_again(folder):

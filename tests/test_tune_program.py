@@ -2,56 +2,27 @@
 
 import csv
 import json
-import os
-import pathlib
 import shlex
 import signal
 import subprocess
 import sys
 import time
 
-import keras
 import pytest
-from tiny_pairs import make_tiny_pairs
+from studies import ROOT, STEPS, finish, make_inputs, start_study
 
 pytest.importorskip("keras_tuner", reason='needs pip install "dermgan_tf[tune]"')
 
-ROOT = pathlib.Path(__file__).parents[1]
-STEPS = 30
-
 
 def start(folder, *more):
-    return subprocess.Popen(
-        [
-            *(sys.executable, "-m", "pipelines.tune"),
-            f"--data_dir={folder / 'clinic' / 'pairs'}",
-            f"--output_dir={folder / 'search'}",
-            f"--embedding={folder / 'features.keras'}",
-            "--condition_weight=0.5,5",
-            *("--batch_size=2", "--base_filters=2", "--checkpoint_every=5"),
-            *(f"--steps={STEPS}", "--trials=3", *more),
-        ],
-        cwd=ROOT,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+    return start_study(
+        "tune", folder, folder / "search", "--condition_weight=0.5,5", *more
     )
-
-
-def finish(process):
-    stdout, stderr = process.communicate(timeout=300)
-    return process.returncode, stdout, stderr.replace("\r", "\n").strip()
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tune")
-    make_tiny_pairs(folder / "clinic", cases=40)
-    inputs = keras.Input((32, 32, 3))
-    outputs = keras.layers.Conv2D(3, 5, strides=2)(inputs)
-    keras.Model(inputs, outputs).save(folder / "features.keras")
-    return folder
+    return make_inputs(tmp_path_factory.mktemp("tune"))
 
 
 def test_killed_within_a_trial_and_started_again(folder):

@@ -1,0 +1,44 @@
+"""Starting the programs of many runs, on pairs small enough to train on in a test."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import keras
+from tiny_pairs import make_tiny_pairs
+
+ROOT = pathlib.Path(__file__).parents[1]
+STEPS = 30
+
+
+def start_study(program, folder, output, *more):
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", f"pipelines.{program}"),
+            f"--data_dir={folder / 'clinic' / 'pairs'}",
+            f"--output_dir={output}",
+            f"--embedding={folder / 'features.keras'}",
+            *("--batch_size=2", "--base_filters=2", "--checkpoint_every=5"),
+            *(f"--steps={STEPS}", "--trials=3", *more),
+        ],
+        cwd=ROOT,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process):
+    stdout, stderr = process.communicate(timeout=300)
+    return process.returncode, stdout, stderr.replace("\r", "\n").strip()
+
+
+def make_inputs(folder):
+    """Writes pairs and an embedding into an existing folder, and returns it."""
+    make_tiny_pairs(folder / "clinic", cases=40)
+    inputs = keras.Input((32, 32, 3))
+    outputs = keras.layers.Conv2D(3, 5, strides=2)(inputs)
+    keras.Model(inputs, outputs).save(folder / "features.keras")
+    return folder
