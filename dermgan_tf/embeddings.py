@@ -71,7 +71,8 @@ class Embedding:
             np.float32 [n, num_features].
 
         Raises:
-            InputError: for no images, or one of another form.
+            InputError: for no images, one of another form, or activations that are not
+                finite.
         """
         images = iter(images)
         activations = []
@@ -79,7 +80,14 @@ class Embedding:
             activations.append(self._activations(batch))
         if not activations:
             raise InputError(f"no images to embed with {self.name}")
-        return np.concatenate(activations).astype(np.float32)
+        activations = np.concatenate(activations).astype(np.float32)
+        bad = int((~np.isfinite(activations)).any(axis=1).sum())
+        if bad:
+            raise InputError(
+                f"embedding {self.name} gives NaN or infinity for {bad} of "
+                f"{len(activations)} images: are its weights sound?"
+            )
+        return activations
 
     def describe(self) -> dict[str, Any]:
         """What a report must say of it: JSON values."""

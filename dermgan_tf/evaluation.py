@@ -22,7 +22,8 @@ from dermgan_tf.classifier import labelled_crops
 from dermgan_tf.contact_sheet import contact_sheet
 from dermgan_tf.embeddings import Embedding
 from dermgan_tf.errors import InputError
-from dermgan_tf.generation import SavedGenerator
+from dermgan_tf.generation import SavedGenerator, paint_sheet
+from dermgan_tf.generation_plan import plan_sweep
 from dermgan_tf.judging.condition_recall import Judge, condition_recall, train_judge
 from dermgan_tf.judging.distances import MIN_GROUP, grouped_distances, overall_distances
 from dermgan_tf.judging.diversity import diversity
@@ -59,8 +60,9 @@ class Evaluation:
 
     Args:
         metrics: dict of JSON values; see docs/metrics.md.
-        sheets: np.uint8 [H, W, 3] by name: held_out_maps, skin_types, seeds, placement,
-            closest_pairs. They show synthetic images, and photographs beside them.
+        sheets: np.uint8 [H, W, 3] by name: held_out_maps, skin_types, sizes,
+            conditions, seeds, placement, closest_pairs. They show synthetic images, and
+            photographs beside them.
     """
 
     metrics: dict[str, Any]
@@ -213,6 +215,13 @@ def evaluate(
         "held_out_maps": examples.held_out_sheet(split, info.source),
         "skin_types": examples.skin_types_sheet(generator),
         "seeds": examples.seeds_sheet(generator, info.source),
+        **{
+            name: paint_sheet(generator, plan_sweep(kind, info.vocabulary, **fixed))
+            for name, kind, fixed in (
+                ("sizes", "size", {}),
+                ("conditions", "condition", {"variants": SEEDS_SHOWN}),
+            )
+        },
     }
     if placement_sheet is not None:
         sheets["placement"] = placement_sheet

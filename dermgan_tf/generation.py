@@ -236,27 +236,41 @@ def write_sweep(
     specs = sweep.image_specs()
     count = write_images(generator, specs, folder, len(specs), write_maps, progress)
     files = {spec: f"images/{i:06d}.png" for i, spec in enumerate(specs)}
+    sheet = _sheet(generator, sweep, lambda spec: read_photo(folder / files[spec]))
+    data = encode_png(sheet, generator.sheet_provenance(sweep))
+    (folder / "sheet.png").write_bytes(data)
+    return count
+
+
+def paint_sheet(generator: SavedGenerator, sweep: Sweep) -> np.ndarray:
+    """Paints the contact sheet of a sweep, and files nothing.
+
+    Returns:
+        np.uint8 [H, W, 3], RGB.
+    """
+    specs = sweep.image_specs()
+    images = {spec: image for spec, _, image in paint_specs(generator, specs)}
+    return _sheet(generator, sweep, images.get)
+
+
+def _sheet(
+    generator: SavedGenerator, sweep: Sweep, image_of: Callable[[ImageSpec], np.ndarray]
+) -> np.ndarray:
     size, vocabulary = generator.image_size, generator.vocabulary
-    rows = [
-        [
-            spec.semantic_map(size, vocabulary)
-            if shows_map
-            else read_photo(folder / files[spec])
-            for spec, shows_map in row
-        ]
-        for row in sweep.rows
-    ]
     name = generator.fingerprint[:8]
-    sheet = contact_sheet(
-        rows,
+    return contact_sheet(
+        [
+            [
+                spec.semantic_map(size, vocabulary) if shows_map else image_of(spec)
+                for spec, shows_map in row
+            ]
+            for row in sweep.rows
+        ],
         row_labels=sweep.row_labels,
         column_labels=sweep.column_labels,
         title=f"Synthetic images: {sweep.title} (generator {name})",
         cell=_cell(size),
     )
-    data = encode_png(sheet, generator.sheet_provenance(sweep))
-    (folder / "sheet.png").write_bytes(data)
-    return count
 
 
 def _cell(image_size: int) -> int:

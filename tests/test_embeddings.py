@@ -324,6 +324,14 @@ def test_images_of_another_form_are_refused(image):
         resize_image(image, (4, 4))
 
 
+def test_activations_that_are_not_finite_are_refused():
+    model = classifier(False)
+    for weight in model.weights:
+        weight.assign(np.full(weight.shape, np.nan))
+    with pytest.raises(InputError, match="broken gives NaN or infinity for 2 of 2"):
+        Embedding(model, "broken").embed([photo(9, 9), photo(8, 8)])
+
+
 def test_no_images_are_refused():
     with pytest.raises(InputError, match="no images"):
         Embedding(classifier(), "a").embed([])
