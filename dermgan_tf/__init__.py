@@ -32,6 +32,8 @@ _NAMES = {
     "train_gan": "training",
     "export_saved_model": "saved_model",
     "load_generator": "generation",
+    "build_embedding": "embeddings",
+    "evaluate": "evaluation",
 }
 _MODULES = ("losses", "metrics", "phantom", "skin_tone")
 
@@ -46,7 +48,9 @@ if TYPE_CHECKING:  # what editors and type checkers see
     )
     from dermgan_tf.dermgan import DermGAN
     from dermgan_tf.discriminator import build_discriminator
+    from dermgan_tf.embeddings import build_embedding
     from dermgan_tf.errors import InputError
+    from dermgan_tf.evaluation import evaluate
     from dermgan_tf.generation import load_generator
     from dermgan_tf.generator import build_generator
     from dermgan_tf.pairs import load_pairs
