@@ -333,5 +333,5 @@ def build_dermgan(case: Case, form: str = "auto"):
             dg.build_generator(case.image_size, case.base_filters, upsampling),
             dg.build_discriminator(case.image_size, case.base_filters),
         )
-    gan.compile()
+    gan.compile(loss_weights={"diversity": 0.0})  # the peers have no such loss
     return gan

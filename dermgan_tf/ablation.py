@@ -21,7 +21,7 @@ finished and never trained again. `metrics.json` holds what `run_ablation` retur
                          mean, standard_deviation, interval_95 (Student's t), seeds
                        minus_full: likewise, of the differences from the full model's
                          run of the same seed; null for the full model itself
-                       paper: mean, deviation
+                       paper: mean, deviation; null where it has no such row
     paper            what the paper's numbers are of
     remarks          sentences that a reader of these numbers must know
 """
@@ -75,6 +75,12 @@ MODELS = {
         "label": "without feature matching",
         "switches": {"loss_weights": {"feature_matching": 0.0}},
         "paper": (140.7, 2.5),
+    },
+    # Not of the paper, which has no such loss.
+    "no_diversity_loss": {
+        "label": "without diversity loss",
+        "switches": {"loss_weights": {"diversity": 0.0}},
+        "paper": None,
     },
 }
 PAPER = {
@@ -254,7 +260,7 @@ def table_rows(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str
                 kind: over_seeds([value(run) - value(twin) for run, twin in pairs])
                 for kind, value in values.items()
             }
-        mean, deviation = MODELS[name]["paper"]
+        paper = MODELS[name]["paper"]
         rows.append(
             {
                 "model": name,
@@ -266,7 +272,7 @@ def table_rows(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str
                     for kind, value in values.items()
                 },
                 "minus_full": minus_full,
-                "paper": {"mean": mean, "deviation": deviation},
+                "paper": paper and {"mean": paper[0], "deviation": paper[1]},
             }
         )
     return rows
@@ -403,8 +409,8 @@ def _table_csv(metrics) -> list[dict[str, Any]]:
                 **_fields("frechet_minus_full", minus_full.get("frechet")),
                 **_fields("kernel", row["over_seeds"]["kernel"]),
                 **_fields("kernel_minus_full", minus_full.get("kernel")),
-                "paper_fid": row["paper"]["mean"],
-                "paper_fid_sd": row["paper"]["deviation"],
+                "paper_fid": row["paper"] and row["paper"]["mean"],
+                "paper_fid_sd": row["paper"] and row["paper"]["deviation"],
                 **common,
             }
         )

@@ -12,6 +12,7 @@ LOSS_WEIGHTS = {
     "condition": "the mean absolute difference inside the ROIs",
     "feature_matching": "the squared difference of discriminator features",
     "adversarial": "the adversarial loss",
+    "diversity": "the likeness of two images of one map (a second forward pass)",
 }
 
 

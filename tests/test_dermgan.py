@@ -63,7 +63,12 @@ def test_step_equals_two_separate_updates():
     gan.compile(
         keras.optimizers.SGD(0.1),
         keras.optimizers.SGD(0.1),
-        {"reconstruction": 3.0, "condition": 2.0, "feature_matching": 5.0},
+        {
+            "reconstruction": 3.0,
+            "condition": 2.0,
+            "feature_matching": 5.0,
+            "diversity": 0.5,
+        },
     )
     assert gan.lambdas["adversarial"] == 1.0  # the default of what was left out
     data = batch()
@@ -76,11 +81,14 @@ def test_step_equals_two_separate_updates():
         _, real_features = discriminator([m, x])
         logits, features = discriminator([m, y])
         mask = dg.roi_mask(tf.cast(tf.round((m + 1) * 127.5), tf.uint8))
+        other = generator(m, seed=seed ^ 0x5BD1E995)
+        assert np.unique(np.concatenate([seed, seed ^ 0x5BD1E995])).size == 8
         loss = (
             3 * dg.losses.reconstruction_loss(x, y)
             + 2 * dg.losses.condition_loss(x, y, mask)
             + 5 * dg.losses.feature_matching_loss(real_features, features)
             + dg.losses.generator_adversarial_loss(logits)
+            + 0.5 * dg.losses.diversity_loss(y, other)
         )
     generator_gradients = tape.gradient(loss, generator.trainable_variables)
     with tf.GradientTape() as tape:
@@ -111,6 +119,40 @@ def test_switched_off_loss_has_no_part(name):
     assert float(values[f"{name}_loss"]) > 0
     assert float(values["generator_loss"]) == pytest.approx(expected, rel=1e-5)
     assert gan.lambdas[name] == 0
+
+
+def test_without_diversity_loss_there_is_no_second_pass_and_no_metric():
+    gan = small_gan()
+    gan.compile(loss_weights={"diversity": 0.0})
+    calls = []
+    paint = gan.generator.call
+    gan.generator.call = lambda *args, **kwargs: (
+        calls.append(1) or paint(*args, **kwargs)
+    )
+    data = {key: tf.constant(value) for key, value in batch().items()}
+    seed = tf.constant([1, 2, 3, 4])
+    values = gan.compute_losses(data["semantic_map"], data["image"], seed)
+    assert len(calls) == 1 and "diversity_loss" not in values
+    assert "diversity_loss" not in {metric.name for metric in gan.metrics}
+    gan.compile(loss_weights={"diversity": 0.1})
+    values = gan.compute_losses(data["semantic_map"], data["image"], seed)
+    assert len(calls) == 3 and float(values["diversity_loss"]) > 0
+    assert "diversity_loss" in {metric.name for metric in gan.metrics}
+
+
+def test_diversity_loss_makes_seeds_differ():
+    def difference(weight):
+        gan = small_gan()
+        gan.compile(
+            keras.optimizers.Adam(2e-3, beta_1=0.5),
+            loss_weights={"diversity": weight, "adversarial": 0, "feature_matching": 0},
+        )
+        gan.fit(repeated(batch()), steps_per_epoch=60, verbose=0)
+        m = batch()["semantic_map"]
+        one, other = (gan.generator(m, seed=[s] * 4).numpy() for s in (1, 2))
+        return np.abs(one - other).mean()
+
+    assert difference(0.1) > 2 * difference(0.0)
 
 
 def test_average_follows_the_formula():

@@ -49,6 +49,18 @@ def test_feature_matching_holds_real_features_constant():
     )
 
 
+def test_diversity_is_bounded_and_falls_as_images_differ():
+    difference = np.abs(REAL - SYNTHETIC).astype(np.float64).mean(axis=(1, 2, 3))
+    assert float(dg.losses.diversity_loss(REAL, SYNTHETIC)) == pytest.approx(
+        (1 / (difference + 0.01)).mean(), rel=1e-5
+    )
+    assert float(dg.losses.diversity_loss(REAL, REAL)) == pytest.approx(100)
+    half = REAL + (SYNTHETIC - REAL) / 2
+    assert dg.losses.diversity_loss(REAL, half) > dg.losses.diversity_loss(
+        REAL, SYNTHETIC
+    )
+
+
 def test_adversarial():
     real, synthetic = LOGITS
     assert float(dg.losses.generator_adversarial_loss(synthetic)) == pytest.approx(
