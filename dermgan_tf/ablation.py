@@ -77,9 +77,9 @@ MODELS = {
         "paper": (140.7, 2.5),
     },
     # Not of the paper, which has no such loss.
-    "no_diversity_loss": {
-        "label": "without diversity loss",
-        "switches": {"loss_weights": {"diversity": 0.0}},
+    "diversity_loss": {
+        "label": "with diversity loss",
+        "switches": {"loss_weights": {"diversity": 0.05}},
         "paper": None,
     },
 }

@@ -33,7 +33,7 @@ def define_flags() -> None:
     flags.DEFINE_list(
         "models",
         ["full", "transposed_conv", "no_condition_loss", "no_feature_matching"],
-        "Models to train, of these four and no_diversity_loss, which the paper lacks.",
+        "Models to train, of these four and diversity_loss, which the paper lacks.",
     )
     flags.DEFINE_integer(
         "seeds", 3, "Runs of each model, with the seeds 0, 1, …", lower_bound=1

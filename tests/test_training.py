@@ -36,7 +36,6 @@ LOSSES = {
     "condition_loss",
     "feature_matching_loss",
     "adversarial_loss",
-    "diversity_loss",
 }
 SMALL = {
     "batch_size": 4,
