@@ -113,6 +113,7 @@ def test_models_change_what_their_names_say():
         "transposed_conv": {"upsampling": "transposed_conv"},
         "no_condition_loss": {"condition": 0},
         "no_feature_matching": {"feature_matching": 0},
+        "diversity_loss": {"diversity": 0.05},
     }
 
 

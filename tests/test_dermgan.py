@@ -114,7 +114,9 @@ def test_switched_off_loss_has_no_part(name):
     seed = tf.constant([1, 2, 3, 4])
     values = gan.compute_losses(data["semantic_map"], data["image"], seed)
     expected = sum(
-        weight * float(values[f"{part}_loss"]) for part, weight in gan.lambdas.items()
+        weight * float(values[f"{part}_loss"])
+        for part, weight in gan.lambdas.items()
+        if part != "diversity"  # off, and not computed
     )
     assert float(values[f"{name}_loss"]) > 0
     assert float(values["generator_loss"]) == pytest.approx(expected, rel=1e-5)
@@ -147,7 +149,7 @@ def test_diversity_loss_makes_seeds_differ():
             keras.optimizers.Adam(2e-3, beta_1=0.5),
             loss_weights={"diversity": weight, "adversarial": 0, "feature_matching": 0},
         )
-        gan.fit(repeated(batch()), steps_per_epoch=60, verbose=0)
+        gan.fit(repeated(batch()), steps_per_epoch=25, verbose=0)
         m = batch()["semantic_map"]
         one, other = (gan.generator(m, seed=[s] * 4).numpy() for s in (1, 2))
         return np.abs(one - other).mean()

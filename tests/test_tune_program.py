@@ -25,6 +25,7 @@ def folder(tmp_path_factory):
     return make_inputs(tmp_path_factory.mktemp("tune"))
 
 
+@pytest.mark.slow  # a simulated one is in test_tuning.py
 def test_killed_within_a_trial_and_started_again(folder):
     output = folder / "search"
     first, second = (output / "trials" / name for name in ("000", "001"))

@@ -26,6 +26,7 @@ SPACE = {
     "condition_weight": [1.0, 5.0, 20.0],
     "feature_matching_weight": [10.0],
     "adversarial_weight": [1.0],
+    "diversity_weight": [0.0],
     "generator_learning_rate": [1e-4, 2e-4],
     "discriminator_learning_rate": [2e-4],
 }
