@@ -13,6 +13,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -51,19 +52,26 @@ class ForkedRun:
 
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["dermgan_tf.training"])
+    # Starting one process asks for the state of all, and a state can be read but once:
+    # two threads at it together would lose it.
+    _one_at_a_time = threading.Lock()
 
     def __init__(self, data_dir, model_dir):
         self.started = time.time()
         self._process = self.context.Process(target=train, args=(data_dir, model_dir))
-        self._process.start()
+        with self._one_at_a_time:
+            self._process.start()
         self.pid = self._process.pid
 
     def status(self):
-        return self._process.exitcode
+        with self._one_at_a_time:
+            return self._process.exitcode
 
     def wait(self):
-        self._process.join(300)
-        return self._process.exitcode
+        deadline = time.monotonic() + 300
+        while self.status() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return self.status()
 
 
 class ProgramRun:
