@@ -10,10 +10,13 @@ PROGRAMS = [
     "prepare_pairs",
     "train_gan",
     "export_generator",
+    "plan_synthetic",
     "generate",
     "evaluate_gan",
     "ablation",
     "tune",
+    "train_classifier",
+    "compare_classifiers",
 ]
 
 setup(
@@ -40,6 +43,7 @@ setup(
         "numpy>=1.26,<3",
         "scipy>=1.11,<2",
         "scikit-learn>=1.4,<2",
+        "statsmodels>=0.14,<1",
         "threadpoolctl>=3,<4",
         # Headless: the same cv2 without libGL, which small servers lack.
         "opencv-python-headless>=4.9,<6",

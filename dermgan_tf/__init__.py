@@ -34,6 +34,9 @@ _NAMES = {
     "load_generator": "generation",
     "build_embedding": "embeddings",
     "evaluate": "evaluation",
+    "plan_synthetic": "synthetic_plan",
+    "train_classifier": "classifier_training",
+    "read_predictions": "predictions",
 }
 _MODULES = ("losses", "metrics", "phantom", "skin_tone")
 
@@ -46,6 +49,7 @@ if TYPE_CHECKING:  # what editors and type checkers see
         read_annotations,
         write_annotations,
     )
+    from dermgan_tf.classifier_training import train_classifier
     from dermgan_tf.dermgan import DermGAN
     from dermgan_tf.discriminator import build_discriminator
     from dermgan_tf.embeddings import build_embedding
@@ -54,6 +58,7 @@ if TYPE_CHECKING:  # what editors and type checkers see
     from dermgan_tf.generation import load_generator
     from dermgan_tf.generator import build_generator
     from dermgan_tf.pairs import load_pairs
+    from dermgan_tf.predictions import read_predictions
     from dermgan_tf.prepare import prepare_pairs
     from dermgan_tf.resize_conv2d import ResizeConv2D
     from dermgan_tf.saved_model import export_saved_model
@@ -63,6 +68,7 @@ if TYPE_CHECKING:  # what editors and type checkers see
         encode_semantic_map,
         roi_mask,
     )
+    from dermgan_tf.synthetic_plan import plan_synthetic
     from dermgan_tf.training import train_gan
     from dermgan_tf.vocabulary import DERMGAN_CONDITIONS, Vocabulary
 

@@ -148,7 +148,7 @@ def restore_part(folder: str | os.PathLike, step: int, **state: Any) -> None:
         status = tf.train.Checkpoint(**state).read(prefix).expect_partial()
     except _DAMAGED as error:
         raise InputError(
-            f"checkpoint {prefix} is damaged: {plain_message(error)}; train_gan goes "
+            f"checkpoint {prefix} is damaged: {plain_message(error)}; training goes "
             f"on from the one before"
         ) from error
     _require_all(status, folder, step)

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 
-from dermgan_tf.classifier import labelled_crops
 from dermgan_tf.contact_sheet import contact_sheet
 from dermgan_tf.embeddings import Embedding
 from dermgan_tf.errors import InputError
@@ -30,6 +29,7 @@ from dermgan_tf.judging.diversity import diversity
 from dermgan_tf.judging.memorization import closest_sheet, memorization
 from dermgan_tf.judging.placement_control import placement_control
 from dermgan_tf.judging.skin_tone_control import ita_by_type, skin_tone_control
+from dermgan_tf.labelled_images import labelled_crops
 from dermgan_tf.pairs import (
     PairsInfo,
     drawn_positions,

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from absl import logging
 
 from dermgan_tf.crops import MARGIN, PROMINENCE
 from dermgan_tf.errors import InputError
@@ -37,7 +38,9 @@ SWEEP_BOX: Box = (0.3, 0.3, 0.7, 0.7)
 SWEEP_SIZES = 6
 SWEEP_PLACES = ("top", "middle", "bottom"), ("left", "centre", "right")
 
-_PLAN_KEYS = ("condition", "fitzpatrick", "boxes", "count", "seed")
+_ENTRY_KEYS = ("condition", "fitzpatrick", "boxes", "count", "seed")
+_PLAN_KEYS = ("conditions", "data_fingerprint", "settings", "classes", "images")
+_SHOWN_PROBLEMS = 20  # of a plan; it may have 100,000 entries
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,7 +161,7 @@ def varied_specs(
     """
     if count < 1:
         raise InputError(f"count must be at least 1, got {count}")
-    _check_seed(seed)
+    check_seed(seed)
     if condition is not None:
         vocabulary.index(condition)
     if fitzpatrick is not None:
@@ -187,7 +190,10 @@ def varied_specs(
 
 
 def read_plan(
-    path: str | os.PathLike, vocabulary: Vocabulary, seed: int = 0
+    path: str | os.PathLike,
+    vocabulary: Vocabulary,
+    seed: int = 0,
+    data_fingerprint: str | None = None,
 ) -> tuple[int, Iterator[ImageSpec]]:
     """Reads a plan: a JSON list with one object a series of images.
 
@@ -196,28 +202,35 @@ def read_plan(
     first seed is `seed` plus the number of images before it, so that no two images are
     the same by accident.
 
+    `plan_synthetic` wraps the list in an object, as "images", and says beside it which
+    "conditions" and which pairs ("data_fingerprint") it was made for.
+
     Args:
         path: the file.
         vocabulary: the generator's conditions.
         seed: int. Seed of the first image.
+        data_fingerprint: str. Of the pairs that the generator was trained on; None =
+            unknown, then a plan made from any pairs is taken, with a warning.
 
     Returns:
         (how many images, iterator over their specs).
 
     Raises:
-        InputError: for a file that is not such a list: names every problem.
+        InputError: for a file that is not such a plan, naming its problems, and for a
+            plan made for another vocabulary or from other pairs.
     """
-    try:
-        entries = json.loads(pathlib.Path(path).read_text("utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read plan {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise InputError(f"plan {path} is not JSON: {error}") from error
+    plan = _read_json(path)
+    entries = plan
+    if isinstance(plan, dict):
+        entries = plan.get("images")
+        _check_origin(path, plan, vocabulary, data_fingerprint)
+        if entries == []:
+            raise InputError(f"plan {path} has no image to paint")
     if not isinstance(entries, list) or not entries:
         raise InputError(
             f"plan {path} is not a list of entries such as "
             '[{"condition": "…", "fitzpatrick": 3, "boxes": [[0.3, 0.3, 0.7, 0.7]], '
-            '"count": 10, "seed": 0}]'
+            '"count": 10, "seed": 0}], nor an object that has one as "images"'
         )
     problems = [
         f"entry {number}: {problem}"
@@ -230,16 +243,12 @@ def read_plan(
             if any("unknown condition" in problem for problem in problems)
             else ""
         )
-        raise InputError(f"plan {path}: {'; '.join(problems)}{known}")
-    total = 0
-    series = []
-    for entry in entries:
-        values = {key: value for key, value in entry.items() if value is not None}
-        count = values.pop("count", 1)
-        first = values.pop("seed", (seed + total) % (MAX_SEED + 1))
-        series.append(varied_specs(vocabulary, count, first, **values))
-        total += count
-    return total, (spec for specs in series for spec in specs)
+        more = len(problems) - _SHOWN_PROBLEMS
+        ending = f"; and {more} more problems" if more > 0 else ""
+        shown = "; ".join(problems[:_SHOWN_PROBLEMS])
+        raise InputError(f"plan {path}: {shown}{ending}{known}")
+    total = sum(_count(entry) for entry in entries)
+    return total, _planned_specs(entries, vocabulary, seed)
 
 
 def plan_sweep(
@@ -279,7 +288,7 @@ def plan_sweep(
         raise InputError(f"unknown sweep {kind!r}; known: {', '.join(SWEEPS)}")
     if variants < 1:
         raise InputError(f"a sweep shows at least 1 seed, got {variants}")
-    _check_seed(seed)
+    check_seed(seed)
     if kind == "skin_color" and fitzpatrick is not None:
         raise InputError("the sweep skin_color varies the skin type: give none")
     if kind == "condition" and condition is not None:
@@ -309,6 +318,18 @@ def plan_sweep(
     scenes = [(skin_type, _grown(boxes, share)) for share in shares]
     labels = [f"{_longest_side(grown):.0%} of the side" for _, grown in scenes]
     return _series_sweep(f"size, {on_skin}", names, scenes, labels, seeds)
+
+
+def _planned_specs(
+    entries: list[dict[str, Any]], vocabulary: Vocabulary, seed: int
+) -> Iterator[ImageSpec]:
+    before = 0
+    for entry in entries:
+        values = {key: value for key, value in entry.items() if value is not None}
+        count = values.pop("count", 1)
+        first = values.pop("seed", (seed + before) % (MAX_SEED + 1))
+        yield from varied_specs(vocabulary, count, first, **values)
+        before += count
 
 
 def _series_sweep(title, names, scenes, labels, seeds) -> Sweep:
@@ -390,18 +411,67 @@ def _rounded(box: Sequence[float]) -> Box:
     return tuple(round(float(value), 6) for value in box)
 
 
-def _check_seed(seed: Any) -> None:
+def check_seed(seed: Any) -> None:
+    """Raises InputError unless `seed` is a whole number 0…2³¹ − 1."""
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
         raise InputError(f"bad seed {seed!r}; valid: whole numbers 0…{MAX_SEED}")
+
+
+def _read_json(path: str | os.PathLike) -> Any:
+    try:
+        return json.loads(pathlib.Path(path).read_text("utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read plan {path}: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"plan {path} is not JSON: {error}") from error
+
+
+def _check_origin(
+    path: str | os.PathLike,
+    plan: dict[str, Any],
+    vocabulary: Vocabulary,
+    data_fingerprint: str | None,
+) -> None:
+    """InputError for a plan that was not made for a generator of these pairs."""
+    for key in plan:
+        if key not in _PLAN_KEYS:
+            raise InputError(
+                f"plan {path}: unknown key {key!r} (known: {', '.join(_PLAN_KEYS)})"
+            )
+    names = plan.get("conditions")
+    if names is not None:
+        if not isinstance(names, list):
+            raise InputError(f"plan {path}: conditions {names!r} is not a list")
+        Vocabulary(names).require_equal(vocabulary, f"plan {path}", "the generator")
+    planned = plan.get("data_fingerprint")
+    if planned is not None and not isinstance(planned, str):
+        raise InputError(f"plan {path}: data_fingerprint {planned!r} is not text")
+    if planned and not data_fingerprint:
+        logging.warning(
+            "Plan %s was made from pairs %s; whether the generator was trained on "
+            "them is unknown.",
+            path,
+            planned,
+        )
+    elif planned and planned != data_fingerprint:
+        raise InputError(
+            f"plan {path} was made from other pairs ({planned}) than the generator was "
+            f"trained on ({data_fingerprint}); make it from those with plan_synthetic"
+        )
+
+
+def _count(entry: dict[str, Any]) -> int:
+    count = entry.get("count")
+    return 1 if count is None else count
 
 
 def _entry_problems(entry: Any, vocabulary: Vocabulary) -> list[str]:
     if not isinstance(entry, dict):
         return [f"{entry!r} is not an object"]
     problems = [
-        f"unknown key {key!r} (known: {', '.join(_PLAN_KEYS)})"
+        f"unknown key {key!r} (known: {', '.join(_ENTRY_KEYS)})"
         for key in entry
-        if key not in _PLAN_KEYS
+        if key not in _ENTRY_KEYS
     ]
     values = {key: value for key, value in entry.items() if value is not None}
     if "condition" in values and values["condition"] not in vocabulary.conditions:
@@ -418,7 +488,7 @@ def _entry_problems(entry: Any, vocabulary: Vocabulary) -> list[str]:
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
         problems.append(f"bad count {count!r}; valid: whole numbers from 1")
     if "seed" in values:
-        problems += _problem(_check_seed, values["seed"])
+        problems += _problem(check_seed, values["seed"])
     return problems
 
 

@@ -1,32 +1,36 @@
 """The whole main job, small, on phantom data: from drawn photographs to a report."""
 
-import collections
 import contextlib
 import dataclasses
 import json
 import os
 import pathlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
-from dermgan_tf import classifier, generation, generation_plan, prepare, training
+from dermgan_tf import (
+    classifier,
+    classifier_training,
+    generation,
+    generation_plan,
+    labelled_images,
+    prepare,
+    training,
+)
 from dermgan_tf.annotations import read_annotations
 from dermgan_tf.embeddings import build_embedding
 from dermgan_tf.evaluation import evaluate
 from dermgan_tf.evaluation_report import write_evaluation
 from dermgan_tf.generation import paint_specs
-from dermgan_tf.generation_plan import ImageSpec
 from dermgan_tf.judging.condition_recall import Judge
-from dermgan_tf.pairs import read_pairs
 from dermgan_tf.phantom import phantom_vocabulary, write_phantom
 from dermgan_tf.progress import silent
 from dermgan_tf.report import render_page
 from dermgan_tf.saved_model import export_saved_model, load_trained_generator
-from dermgan_tf.semantic_map import MAX_SKIN_TYPE
-from dermgan_tf.vocabulary import Vocabulary
+from dermgan_tf.synthetic_plan import plan_synthetic, read_training_scenes
 
 CONDITIONS = 8
 CASES = 320
@@ -173,20 +177,26 @@ def run_quickstart(
             sheets.append({"title": title, "look_for": look_for, "png": png})
     with timer.step("train classifiers"):
         crops = {
-            split: classifier.labelled_crops(output_dir / "pairs", split)
+            split: labelled_images.labelled_crops(output_dir / "pairs", split)
             for split in ("train", "validation", "test")
         }
-        per_condition, specs = balancing_specs(
-            list(read_pairs(output_dir / "pairs", "train")), vocabulary, seed
+        # Every condition is filled to the commonest, with skin types it is short of.
+        plan = plan_synthetic(
+            read_training_scenes(output_dir / "pairs"),
+            vocabulary,
+            balance_skin_types=True,
+            seed=seed,
+            data_fingerprint=pairs["fingerprint"],
         )
-        synthetic = classifier.LabelledImages(
+        specs = list(plan.image_specs())
+        synthetic = labelled_images.LabelledImages(
             np.stack([image for _, _, image in paint_specs(generator, specs)]),
             [vocabulary.index(spec.condition) for spec in specs],
             vocabulary.conditions,
         )
         arms = {}
         for name, more in (("baseline", None), ("augmented", synthetic)):
-            arms[name] = classifier.train_classifier(
+            arms[name] = classifier_training.fit_classifier(
                 crops["train"],
                 crops["validation"],
                 more,
@@ -236,7 +246,7 @@ def run_quickstart(
         "classifier": {
             "real_images": len(crops["train"]),
             "synthetic_images": len(synthetic),
-            "images_per_condition": per_condition,
+            "images_per_condition": plan.settings["fill_to"],
             "comparison": comparison,
         },
         "seconds": timer.seconds,
@@ -250,49 +260,3 @@ def run_quickstart(
     (output_dir / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
     (output_dir / "report.html").write_text(page, encoding="utf-8")
     return metrics
-
-
-def balancing_specs(
-    pairs: Sequence[dict[str, Any]], vocabulary: Vocabulary, seed: int
-) -> tuple[int, list[ImageSpec]]:
-    """Plans synthetic images that bring every condition to as many as the commonest.
-
-    Boxes are those of training crops of the same condition, turned or mirrored, so
-    sizes and places follow the training set's; skin types take turns, so that the
-    added images favour none.
-
-    Args:
-        pairs: training pairs, as from `read_pairs`.
-        vocabulary: their conditions. One without a crop is left out.
-        seed: int.
-
-    Returns:
-        (images per condition, specs).
-    """
-    rng = np.random.default_rng(seed)
-    crops = collections.defaultdict(list)
-    for pair in pairs:
-        crops[pair["condition"]].append(pair)
-    per_condition = max(map(len, crops.values()))
-    specs = []
-    for condition in vocabulary:
-        if condition not in crops:
-            continue
-        for _ in range(per_condition - len(crops[condition])):
-            pair = crops[condition][rng.integers(len(crops[condition]))]
-            boxes = np.array(pair["boxes"], np.float64)
-            if rng.random() < 0.5:  # transpose
-                boxes = boxes[:, [1, 0, 3, 2]]
-            if rng.random() < 0.5:  # mirror left to right
-                boxes = np.stack(
-                    [boxes[:, 0], 1 - boxes[:, 3], boxes[:, 2], 1 - boxes[:, 1]], axis=1
-                )
-            specs.append(
-                ImageSpec(
-                    condition,
-                    len(specs) % MAX_SKIN_TYPE + 1,
-                    tuple(tuple(map(float, np.clip(box, 0, 1))) for box in boxes),
-                    seed=int(rng.integers(2**31)),
-                )
-            )
-    return per_condition, specs

@@ -6,7 +6,7 @@ import os
 import pathlib
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -50,29 +50,32 @@ def run_folder(
             yield pathlib.Path(os.path.abspath(model_dir)), pathlib.Path(own_folder)
 
 
-def remove_run(folder: pathlib.Path) -> None:
-    """Removes what a run leaves in its folder, and nothing else."""
-    for name in (CHECKPOINTS, "tensorboard", "samples"):
+def remove_run(
+    folder: pathlib.Path,
+    folders: Sequence[str] = ("samples",),
+    patterns: Sequence[str] = (MODEL_FILE, "*.weights.h5"),
+) -> None:
+    """Removes what a run leaves in its folder, and nothing else.
+
+    Args:
+        folder: of the run.
+        folders, patterns: what this kind of run leaves beside its logs.
+    """
+    for name in (CHECKPOINTS, "tensorboard", *folders):
         shutil.rmtree(folder / name, ignore_errors=True)
-    for pattern in (
-        MODEL_FILE,
-        HISTORY_FILE,
-        VALIDATION_FILE,
-        "run.json",
-        "*.weights.h5",
-    ):
+    for pattern in (HISTORY_FILE, VALIDATION_FILE, "run.json", *patterns):
         for path in folder.glob(pattern):
             path.unlink()
 
 
-def read_earlier(folder: pathlib.Path) -> dict[str, Any]:
-    """Reads model.json; {} for a new run."""
-    path = folder / MODEL_FILE
+def read_earlier(folder: pathlib.Path, model_file: str = MODEL_FILE) -> dict[str, Any]:
+    """Reads model.json, or what this kind of run calls it; {} for a new run."""
+    path = folder / model_file
     if not path.exists():
         strangers = [p.name for p in folder.glob("*") if not p.name.startswith(".")]
         if strangers:
             raise InputError(
-                f"{folder} is not empty and holds no {MODEL_FILE}, so it is no "
+                f"{folder} is not empty and holds no {model_file}, so it is no "
                 f"training run to go on with (it has {strangers[0]}); choose another "
                 f"folder"
             )
@@ -84,19 +87,22 @@ def read_earlier(folder: pathlib.Path) -> dict[str, Any]:
 
 
 def require_same(
-    earlier: Mapping[str, Any], settings: Mapping[str, Any], folder: pathlib.Path
+    earlier: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    folder: pathlib.Path,
+    changeable: Collection[str] = _CHANGEABLE,
 ) -> None:
     """Raises InputError at the first setting that must not, but does differ."""
     then, now = _flat(earlier), _flat(settings)
     for name in now:
-        if name in _CHANGEABLE or then.get(name) == now[name]:
+        if name in changeable or then.get(name) == now[name]:
             continue
         if name == "conditions":
             ours, theirs = (Vocabulary(s[name]) for s in (earlier, settings))
             ours.require_equal(theirs, f"the run in {folder}", "the data")
         if name in _OF_THE_DATA:
             raise InputError(
-                f"the run in {folder} was trained on pairs of {name} {then.get(name)}, "
+                f"the run in {folder} was trained on data of {name} {then.get(name)}, "
                 f"these have {now[name]}; give it its own, or choose another folder"
             )
         raise InputError(

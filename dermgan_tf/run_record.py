@@ -18,6 +18,9 @@ RECORDED_PACKAGES = (
     "tensorflow-datasets",
     "keras-tuner",
     "numpy",
+    "scipy",
+    "scikit-learn",
+    "statsmodels",
     "opencv-python-headless",
     "pillow",
 )

@@ -287,7 +287,7 @@ def train_gan(
         keras.utils.set_random_seed(seed % 2**32)
         if deterministic:
             tf.config.experimental.enable_op_determinism()
-        with strategy.scope(), _dtype_policy(MIXED_PRECISION[mixed_precision]):
+        with strategy.scope(), dtype_policy(MIXED_PRECISION[mixed_precision]):
             gan = _build(settings, loss_weights, jit_compile, steps_per_execution)
             step_variable = tf.Variable(0, dtype=tf.int64, trainable=False)
         state = _training_state(gan, step_variable)
@@ -592,7 +592,8 @@ def _custom_gradients_forgotten() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _dtype_policy(name: str) -> Iterator[None]:
+def dtype_policy(name: str) -> Iterator[None]:
+    """Keras' global policy within the block; the one before comes back after it."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(name)
     try:

@@ -9,7 +9,7 @@ import math
 import pathlib
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import keras
@@ -22,7 +22,7 @@ from dermgan_tf.errors import InputError
 from dermgan_tf.output_folder import atomic_write
 from dermgan_tf.photo_io import encode_png
 from dermgan_tf.training_logs import append_history, cut_history
-from dermgan_tf.validation import Validation, best_step
+from dermgan_tf.validation import Validation
 
 FITZPATRICK_NUMERALS = ("?", "I", "II", "III", "IV", "V", "VI")
 
@@ -213,8 +213,8 @@ class CheckpointSaver(StepCallback):
         checkpoints: where to.
         step_variable: the tf.Variable in the checkpoint that holds the step.
         loss_log: checks the losses.
-        validation: measures the loss that decides which checkpoint is the best; None
-            for no best one.
+        validation: measures what decides which checkpoint is the best; None for no
+            best one.
         stop_requested: asked after every step; when true, the run is saved and stopped.
     """
 
@@ -252,7 +252,7 @@ class CheckpointSaver(StepCallback):
             loss = self.validation.measure(step)
             if not math.isfinite(loss):
                 raise TrainingDiverged(
-                    f"training diverged: the validation loss is {loss} at step {step}"
+                    f"training diverged: validation gives {loss} at step {step}"
                 )
         self.save(step)
 
@@ -260,14 +260,7 @@ class CheckpointSaver(StepCallback):
         """Raises TrainingDiverged if a loss, a weight or a moment is not finite."""
         # Losses are those before the update: look at what the update made of them too.
         self.loss_log.check(step, logs)
-        state = {
-            "weight": self.model.generator.trainable_variables
-            + self.model.discriminator.trainable_variables,
-            # An infinite second moment stops its weight for good, and nothing shows.
-            "moment": self.model.generator_optimizer.variables
-            + self.model.discriminator_optimizer.variables,
-        }
-        for kind, variables in state.items():
+        for kind, variables in self.watched().items():
             for variable in variables:
                 value = tf.convert_to_tensor(variable.value)
                 if not value.dtype.is_floating:
@@ -278,28 +271,52 @@ class CheckpointSaver(StepCallback):
                         f"step {step}"
                     )
 
+    def watched(self) -> dict[str, list[keras.Variable]]:
+        """The variables that have to be finite, by kind."""
+        return {
+            "weight": self.model.generator.trainable_variables
+            + self.model.discriminator.trainable_variables,
+            # An infinite second moment stops its weight for good, and nothing shows.
+            "moment": self.model.generator_optimizer.variables
+            + self.model.discriminator_optimizer.variables,
+        }
+
     def save(self, step: int) -> None:
         """Saves a checkpoint, and keeps the best one besides the last."""
         also_keep = []
         if self.validation:
             steps = [*self.checkpoints.saved_steps(), step]
-            also_keep = [best_step(self.validation.path, steps)]
+            also_keep = [self.validation.best_step(steps)]
         self.step_variable.assign(step)
         self.checkpoints.save(step, also_keep)
         self._saved = step
 
 
 class ProgressBar(keras.callbacks.Callback):
-    """Moves a progress bar by one a step; see `dermgan_tf.progress`."""
+    """Moves a progress bar by one a step; see `dermgan_tf.progress`.
+
+    Args:
+        first_step, last_step: as of `StepCallback`.
+        progress: makes the bar.
+        loss_log: knows the losses as logged last.
+        shown: names of those that the bar shows.
+    """
 
     def __init__(
-        self, first_step: int, last_step: int, *, progress: Callable, loss_log: LossLog
+        self,
+        first_step: int,
+        last_step: int,
+        *,
+        progress: Callable,
+        loss_log: LossLog,
+        shown: Sequence[str] = ("generator_loss", "discriminator_loss"),
     ):
         super().__init__()
         steps = range(first_step, last_step)
         self._bar = progress(steps, total=len(steps), desc="training")
         self._steps = iter(self._bar)
         self._loss_log = loss_log
+        self._names = shown
         self._shown: dict[str, float] = {}
 
     def on_train_begin(self, logs=None):
@@ -312,8 +329,7 @@ class ProgressBar(keras.callbacks.Callback):
         if losses and losses is not self._shown and hasattr(self._bar, "set_postfix"):
             self._shown = losses  # tqdm has a place for them
             self._bar.set_postfix(
-                generator=f"{losses['generator_loss']:.3g}",
-                discriminator=f"{losses['discriminator_loss']:.3g}",
+                {n.removesuffix("_loss"): f"{losses[n]:.3g}" for n in self._names},
                 refresh=False,
             )
 

@@ -108,6 +108,10 @@ class Validation:
         self.writer.flush()
         return row["loss"]
 
+    def best_step(self, steps: Collection[int]) -> int | None:
+        """The best of `steps`, as the function of this name finds it."""
+        return best_step(self.path, steps)
+
 
 def best_step(path: str | os.PathLike, steps: Collection[int]) -> int | None:
     """The one of `steps` with the least loss in validation.csv, the first of equals.

@@ -55,7 +55,7 @@ def define_flags():
         "plan",
         None,
         "JSON file: a list of objects with the keys condition, fitzpatrick, boxes, "
-        "count and seed; what one leaves out varies.",
+        "count and seed; what one leaves out varies. Or what plan_synthetic wrote.",
     )
     flags.DEFINE_enum(
         "sweep",
@@ -92,6 +92,7 @@ def main(args):
 
     generator = load_generator(args.saved_model)
     vocabulary = generator.vocabulary
+    trained_on = generator.metadata["provenance"].get("data_fingerprint")
     given = (args.seed, args.condition, args.fitzpatrick, boxes)
     count = args.count or 1
     inputs = [args.saved_model] + ([args.plan] if args.plan else [])
@@ -103,7 +104,7 @@ def main(args):
             written = write_sweep(generator, sweep, folder, **options)
         else:
             if args.plan:
-                total, specs = read_plan(args.plan, vocabulary, args.seed)
+                total, specs = read_plan(args.plan, vocabulary, args.seed, trained_on)
             else:
                 total, specs = count, varied_specs(vocabulary, count, *given)
             written = write_images(generator, specs, folder, total, **options)
@@ -113,7 +114,7 @@ def main(args):
             "generate",
             {**program.flag_values(args), "generator": generator.fingerprint},
             seed=args.seed,
-            data_fingerprint=generator.metadata["provenance"].get("data_fingerprint"),
+            data_fingerprint=trained_on,
             durations={"load": loaded - start, "paint": painting},
         )
     print(

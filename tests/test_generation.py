@@ -218,6 +218,8 @@ def test_every_problem_of_a_plan_is_named(tmp_path):
         ("{}", "is not a list of entries such as"),
         ("[]", "is not a list of entries"),
         ("\x80", "is not JSON"),
+        ("[" * 100_000, "is not JSON"),
+        ('{"images": [{"condition"', "is not JSON"),
     ],
 )
 def test_what_is_no_plan_is_named(tmp_path, text, message):
@@ -226,6 +228,64 @@ def test_what_is_no_plan_is_named(tmp_path, text, message):
         path.write_bytes(text.encode("latin-1"))
     with pytest.raises(InputError, match=message):
         read_plan(path, VOCABULARY)
+
+
+def test_a_plan_tells_what_it_was_made_for(tmp_path):
+    entries = [{"condition": "eczema", "count": 2, "seed": 9}, {"fitzpatrick": 3}]
+    bare = read_plan(write_plan(tmp_path, entries), VOCABULARY, 4)
+    plan = {
+        "conditions": list(VOCABULARY),
+        "data_fingerprint": "f00d",
+        "settings": {"fill_to": 9},
+        "classes": {},
+        "images": entries,
+    }
+    total, specs = read_plan(write_plan(tmp_path, plan), VOCABULARY, 4, "f00d")
+    assert total == bare[0] == 3 and list(specs) == list(bare[1])
+    # Neither needs to be said.
+    alone = write_plan(tmp_path, {"images": entries, "conditions": None})
+    assert read_plan(alone, VOCABULARY, 4, "f00d")[0] == 3
+
+
+def test_a_plan_of_unknown_origin_is_painted_with_a_warning(tmp_path, caplog):
+    path = write_plan(tmp_path, {"data_fingerprint": "f00d", "images": [{}]})
+    assert read_plan(path, VOCABULARY)[0] == 1
+    assert "plan.json was made from pairs f00d" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data_fingerprint": "beef"}, r"other pairs \(beef\) than .* on \(f00d\)"),
+        ({"data_fingerprint": 3}, "data_fingerprint 3 is not text"),
+        (
+            {"conditions": ["melanoma", "mole"]},
+            "at position 1: plan .*plan.json has 'mole', the generator has 'eczema'",
+        ),
+        ({"conditions": ["melanoma"]}, "has 1 conditions, the generator has 4"),
+        ({"conditions": "melanoma"}, "conditions 'melanoma' is not a list"),
+        ({"conditions": [3]}, "not a condition name: 3"),
+        ({"imgaes": []}, "unknown key 'imgaes' .known: conditions, data_fingerprint"),
+        ({"images": []}, "has no image to paint"),
+        ({"images": None}, "is not a list of entries"),
+        ({"images": {"condition": "eczema"}}, "is not a list of entries"),
+        ({"images": [{"condition": "mole"}]}, "entry 1: unknown condition 'mole'"),
+    ],
+)
+def test_a_plan_for_another_generator_is_refused(tmp_path, changes, message):
+    plan = {"conditions": list(VOCABULARY), "data_fingerprint": "f00d", "images": [{}]}
+    path = write_plan(tmp_path, plan | changes)
+    with pytest.raises(InputError, match=message) as error:
+        read_plan(path, VOCABULARY, 0, "f00d")
+    assert "\n" not in str(error.value)
+
+
+def test_of_many_problems_the_first_are_shown(tmp_path):
+    with pytest.raises(InputError) as error:
+        read_plan(write_plan(tmp_path, [{"count": 0}] * 1000), VOCABULARY)
+    message = str(error.value)
+    assert "entry 20: bad count 0" in message and "entry 21" not in message
+    assert message.endswith("and 980 more problems")
 
 
 # --- sweeps ------------------------------------------------------------------------

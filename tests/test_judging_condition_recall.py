@@ -7,9 +7,9 @@ import pytest
 from judged_pairs import SIZE, VOCABULARY, Painter, make_pair, one_image, paint
 from sklearn.metrics import confusion_matrix, recall_score
 
-from dermgan_tf.classifier import LabelledImages
 from dermgan_tf.errors import InputError
 from dermgan_tf.judging.condition_recall import Judge, condition_recall, train_judge
+from dermgan_tf.labelled_images import LabelledImages
 from dermgan_tf.vocabulary import Vocabulary
 
 NAMES = VOCABULARY.conditions

@@ -6,12 +6,10 @@ import re
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 
 from dermgan_tf.annotations import read_annotations
 from dermgan_tf.photo_io import is_synthetic
-from dermgan_tf.vocabulary import Vocabulary
 
 SMALL = ("--cases=80", "--steps=6", "--classifier_steps=12")
 
@@ -100,22 +98,3 @@ def test_same_numbers_on_every_run(finished, tmp_path):
     )
     first.pop("seconds"), second.pop("seconds")
     assert first == second
-
-
-def test_balancing_brings_every_condition_to_the_commonest():
-    from dermgan_tf.quickstart import balancing_specs
-
-    vocabulary = Vocabulary(["a", "b", "c"])
-    boxes = np.array([[0.1, 0.2, 0.4, 0.6]], np.float32)
-    pairs = [{"condition": name, "boxes": boxes} for name in "aaaaab"]
-    per_condition, specs = balancing_specs(pairs, vocabulary, seed=0)
-    assert per_condition == 5
-    assert [spec.condition for spec in specs] == ["b"] * 4  # no crop shows c
-    assert [spec.fitzpatrick for spec in specs] == [1, 2, 3, 4]
-    for spec in specs:
-        ymin, xmin, ymax, xmax = spec.boxes[0]
-        sides = sorted([ymax - ymin, xmax - xmin])
-        np.testing.assert_allclose(sides, [0.3, 0.4], atol=1e-6)
-        assert spec.semantic_map(64, vocabulary).shape == (64, 64, 3)
-    again = balancing_specs(pairs, vocabulary, seed=0)
-    assert again == (per_condition, specs)

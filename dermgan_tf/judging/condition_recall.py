@@ -18,10 +18,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from dermgan_tf.classifier import LabelledImages, predict, train_classifier
+from dermgan_tf.classifier import predict
+from dermgan_tf.classifier_training import fit_classifier
 from dermgan_tf.errors import InputError
 from dermgan_tf.judging.intervals import RESAMPLES, share
 from dermgan_tf.judging.scenes import drawn_scenes, painted
+from dermgan_tf.labelled_images import LabelledImages
 from dermgan_tf.metrics.bootstrap import case_resamples, percentile_interval
 from dermgan_tf.progress import silent
 
@@ -39,7 +41,7 @@ class Judge:
 
     Args:
         model: keras.Model, RGB 0…255 [N, S, S, 3] -> probabilities [N, conditions], as
-            `train_classifier` returns it.
+            `fit_classifier` returns it.
         conditions: their names, in the order of its outputs.
         cases: all that it was trained or chosen on.
     """
@@ -56,7 +58,7 @@ def train_judge(
     seed: int = 0,
     progress: Callable = silent,
 ) -> Judge:
-    """Trains a small classifier on real crops; see `train_classifier`.
+    """Trains a small classifier on real crops; see `fit_classifier`.
 
     Args:
         train_crops: real crops with their cases, from `labelled_crops`.
@@ -66,12 +68,12 @@ def train_judge(
         progress: wraps the steps.
 
     Raises:
-        InputError: as `train_classifier`, or for crops without cases, which are not
+        InputError: as `fit_classifier`, or for crops without cases, which are not
             known to be real.
     """
     if train_crops.cases is None or validation_crops.cases is None:
         raise InputError("a judge learns from real crops only: these have no cases")
-    model = train_classifier(
+    model = fit_classifier(
         train_crops, validation_crops, steps=steps, seed=seed, progress=progress
     )
     cases = frozenset(np.concatenate([train_crops.cases, validation_crops.cases]))

@@ -1,0 +1,574 @@
+"""A plan of synthetic images that bring a training set to what it lacks.
+
+How many images each class and skin type gets, and the map of each: those of the
+training split's own crops, turned and mirrored. `generate --plan` paints the result.
+Needs no TensorFlow, but to read the pairs.
+
+Random numbers come from `random.Random.random`, whose sequence Python keeps the same
+in all versions, and are made whole numbers: the same seed gives the same plan anywhere.
+"""
+
+import collections
+import dataclasses
+import fractions
+import json
+import math
+import os
+import pathlib
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from dermgan_tf.annotations import PhotoAnnotation, case_splits
+from dermgan_tf.errors import InputError
+from dermgan_tf.generation_plan import (
+    MAX_SEED,
+    SKIN_TYPE_NAMES,
+    Box,
+    ImageSpec,
+    check_seed,
+)
+from dermgan_tf.output_folder import atomic_write
+from dermgan_tf.pairs import read_pairs, read_pairs_info
+from dermgan_tf.progress import silent
+from dermgan_tf.semantic_map import MAX_SKIN_TYPE, checked_box
+from dermgan_tf.vocabulary import Vocabulary
+
+MAX_IMAGES = 10_000_000  # a plan of more is a slip of the keyboard
+MAX_JITTER = 0.5
+BOX_DECIMALS = 8  # a map of 512 pixels keeps its borders
+SYMMETRIES = range(8)  # of the square
+
+# Images by Fitzpatrick skin type 0…6, 0 = unknown.
+TypeCounts = tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Scene:
+    """What a training crop lends to a plan.
+
+    Args:
+        condition: str. The crop's condition.
+        fitzpatrick: int, 0…6; 0 = unknown.
+        boxes: of (ymin, xmin, ymax, xmax), 0…1, of that condition alone; may be none.
+        case_id: str. The case that the crop is of.
+    """
+
+    condition: str
+    fitzpatrick: int
+    boxes: tuple[Box, ...]
+    case_id: str = ""
+
+
+class PlanEntry(NamedTuple):
+    """`count` images of one map, whose seeds count up from `seed`."""
+
+    condition: str
+    fitzpatrick: int
+    boxes: tuple[Box, ...]
+    count: int
+    seed: int
+
+
+@dataclasses.dataclass(frozen=True)
+class SyntheticPlan:
+    """What to paint, and why.
+
+    Args:
+        conditions: the vocabulary of the pairs, in its order.
+        data_fingerprint: str. Of the pairs that the maps are from.
+        settings: dict. What the plan was asked for, as JSON can hold it.
+        real: for every class how many real images there are by skin type.
+        entries: what to paint. No two images have the same map and seed.
+        left_out: classes that were asked for but cannot be painted: no training crop
+            has a box of them.
+        full: classes that were asked for and lack nothing.
+        unmet: int. Images that were asked for beyond `max_images`.
+    """
+
+    conditions: tuple[str, ...]
+    data_fingerprint: str
+    settings: Mapping[str, Any]
+    real: Mapping[str, TypeCounts]
+    entries: tuple[PlanEntry, ...]
+    left_out: tuple[str, ...] = ()
+    full: tuple[str, ...] = ()
+    unmet: int = 0
+
+    @property
+    def images(self) -> int:
+        """How many synthetic images there will be."""
+        return sum(entry.count for entry in self.entries)
+
+    def synthetic(self) -> dict[str, TypeCounts]:
+        """For every class how many synthetic images there will be by skin type."""
+        counts = {name: [0] * (MAX_SKIN_TYPE + 1) for name in self.real}
+        for entry in self.entries:
+            counts[entry.condition][entry.fitzpatrick] += entry.count
+        return {name: tuple(by_type) for name, by_type in counts.items()}
+
+    def image_specs(self) -> Iterator[ImageSpec]:
+        """The images one by one, for `dermgan_tf.generation.paint_specs`."""
+        for condition, fitzpatrick, boxes, count, seed in self.entries:
+            for i in range(count):
+                own_seed = (seed + i) % (MAX_SEED + 1)
+                yield ImageSpec(condition, fitzpatrick, boxes, own_seed)
+
+
+def read_training_scenes(
+    data_dir: str | os.PathLike, progress: Callable = silent
+) -> list[Scene]:
+    """Reads what the training crops of a pairs folder lend to a plan.
+
+    Args:
+        data_dir: a folder that `prepare_pairs` wrote. Its training split alone is read.
+        progress: see `dermgan_tf.progress`.
+
+    Returns:
+        A Scene a crop, in the folder's order.
+
+    Raises:
+        InputError: for a folder without pairs or without training crops, or a synthetic
+            image among them.
+    """
+    total = read_pairs_info(data_dir).counts.get("train")
+    pairs = read_pairs(data_dir, "train")
+    return training_scenes(progress(pairs, total=total, desc="reading"), data_dir)
+
+
+def training_scenes(
+    pairs: Iterable[Mapping[str, Any]], data_dir: str | os.PathLike = "pairs"
+) -> list[Scene]:
+    """What training pairs lend to a plan.
+
+    A plan's map has one condition, so boxes of another one that stand in a crop are
+    left away.
+
+    Args:
+        pairs: as from `read_pairs(data_dir, "train")`.
+        data_dir: where they are from, for messages.
+
+    Raises:
+        InputError: for a synthetic image: it is no part of the real distribution.
+    """
+    scenes = []
+    for pair in pairs:
+        if pair["source"] == "synthetic":
+            raise InputError(
+                f"{os.fspath(data_dir)}: {pair['image_id']} of split 'train' is "
+                "synthetic; plans are made from photographs only"
+            )
+        boxes = zip(pair["boxes"], pair["box_conditions"], strict=True)
+        scenes.append(
+            Scene(
+                pair["condition"],
+                int(pair["fitzpatrick"]),
+                tuple(_rounded(b) for b, name in boxes if name == pair["condition"]),
+                pair["case_id"],
+            )
+        )
+    return scenes
+
+
+def count_crops(scenes: Iterable[Scene]) -> dict[str, TypeCounts]:
+    """Training crops by class and skin type, of those classes that have one."""
+    return _counted((scene.condition, scene.fitzpatrick) for scene in scenes)
+
+
+def count_photos(annotations: Sequence[PhotoAnnotation]) -> dict[str, TypeCounts]:
+    """Photos of the training split by class and skin type, with boxes or without."""
+    splits = case_splits(annotations)
+    return _counted(
+        (annotation.condition, annotation.fitzpatrick)
+        for annotation in annotations
+        if splits[annotation.case_id] == "train"
+    )
+
+
+def require_training_cases(
+    scenes: Iterable[Scene],
+    annotations: Sequence[PhotoAnnotation],
+    data_dir: str | os.PathLike,
+    annotations_path: str | os.PathLike,
+) -> None:
+    """Raises InputError if a case of the crops is held out in the annotations.
+
+    The maps, and the generator trained on these crops, would tell of cases that a
+    classifier is later judged by.
+    """
+    splits = case_splits(annotations)
+    held_out = sorted(
+        {s.case_id for s in scenes if splits.get(s.case_id, "train") != "train"}
+    )
+    if held_out:
+        raise InputError(
+            f"{len(held_out)} training cases of {os.fspath(data_dir)} are not in split "
+            f"train of {os.fspath(annotations_path)}: first {held_out[0]!r} (there "
+            f"{splits[held_out[0]]}); prepare the pairs from these annotations"
+        )
+
+
+def plan_synthetic(
+    scenes: Sequence[Scene],
+    vocabulary: Vocabulary,
+    *,
+    real: Mapping[str, TypeCounts] | None = None,
+    counted: str = "training crops",
+    fill_to: int | None = None,
+    ratio: float | None = None,
+    only: Sequence[str] | None = None,
+    balance_skin_types: bool = False,
+    max_images: int | None = None,
+    jitter: float = 0.0,
+    seed: int = 0,
+    data_fingerprint: str = "",
+) -> SyntheticPlan:
+    """Plans synthetic images for classes, and skin types, that are short of real ones.
+
+    An image's boxes are those of a training crop of the same class, all of that class
+    in the crop together, turned by one of the 8 symmetries of the square as in
+    training. Every crop comes once before any comes again, each time in another
+    symmetry while there is one; a map that comes again has another seed.
+
+    A class is planned by itself: its maps stay the same whatever `only` adds to it.
+
+    Args:
+        scenes: of the training split's crops.
+        vocabulary: of the pairs.
+        real: real images by class and skin type 0…6, to count on; default: the crops.
+        counted: str. What was counted in `real`, for the plan's settings.
+        fill_to: int ≥ 1. Every class gets as many as it lacks to this; default, unless
+            there is a `ratio`: as many as the commonest class of all has.
+        ratio: float > 0. Every class gets so many per real image instead, halves
+            rounded up.
+        only: the classes to plan for; default: all.
+        balance_skin_types: bool. Whether a class's images go to the skin types 1…6
+            that have least in it, so that the greatest difference between types, real
+            images counted in, gets as small as it can. Images of unknown type do not
+            count. Without it, skin types are those of the class's real images, unknown
+            ones too, each coming once before any comes again.
+        max_images: int ≥ 1. At most so many. With `fill_to` they go to the classes that
+            have least, with `ratio` all get the same share of what they would.
+        jitter: float, 0…0.5. The boxes of a map, taken together, are shifted by at most
+            this share of their bounding box's side and scaled by at most 1 ± this.
+        seed: int, 0…2³¹ − 1.
+        data_fingerprint: str. Of the pairs.
+
+    Returns:
+        The plan. A class without a box in any training crop gets nothing and is named
+        in `left_out`.
+
+    Raises:
+        InputError: for an argument out of range, an unknown class, or a plan of more
+            than 10,000,000 images.
+    """
+    _check_arguments(fill_to, ratio, max_images, jitter, seed)
+    usable = collections.defaultdict(list)
+    for scene in scenes:
+        if scene.boxes:
+            usable[scene.condition].append(scene)
+    given = count_crops(scenes) if real is None else real
+    nothing = (0,) * (MAX_SKIN_TYPE + 1)
+    others = sorted(set(given) - set(vocabulary))
+    real = {name: given.get(name, nothing) for name in (*vocabulary, *others)}
+    chosen = chosen_classes(only, real)
+    totals = {name: sum(real[name]) for name in real}
+    if ratio is None and fill_to is None:
+        fill_to = max(totals.values())
+    names = [name for name in chosen if usable[name]]
+    has = [totals[name] for name in names]
+    if ratio is None:
+        wanted = [max(fill_to - n, 0) for n in has]
+    else:
+        exact = fractions.Fraction(str(ratio))
+        wanted = [math.floor(exact * n + fractions.Fraction(1, 2)) for n in has]
+    budget = sum(wanted) if max_images is None else min(sum(wanted), max_images)
+    if budget > MAX_IMAGES:
+        raise InputError(
+            f"a plan of {budget:,} images; at most {MAX_IMAGES:,} are planned: ask for "
+            "less, or set --max_images"
+        )
+    unmet = sum(wanted) - budget
+    full = tuple(name for name, n in zip(names, wanted, strict=True) if not n)
+    if ratio is None:
+        # What brings the least to a level brings all of them to fill_to in the end.
+        wanted = spread_evenly(has, budget)
+    else:
+        wanted = _shared_out(wanted, budget)
+    entries = []
+    next_seed = _below(random.Random(f"seeds {seed}"), MAX_SEED + 1)
+    for name, number in zip(names, wanted, strict=True):
+        rng = random.Random(f"{seed} {name}")
+        types = _skin_types(real[name], usable[name], number, balance_skin_types, rng)
+        maps = _drawn_maps(usable[name], types, jitter, rng)
+        for (fitzpatrick, boxes), count in maps.items():
+            entries.append(PlanEntry(name, fitzpatrick, boxes, count, next_seed))
+            next_seed = (next_seed + count) % (MAX_SEED + 1)
+    settings = {
+        "counted": counted,
+        "fill_to": fill_to,
+        "ratio": ratio,
+        "only": None if only is None else chosen,
+        "balance_skin_types": balance_skin_types,
+        "max_images": max_images,
+        "jitter": jitter,
+        "seed": seed,
+    }
+    return SyntheticPlan(
+        vocabulary.conditions,
+        data_fingerprint,
+        settings,
+        real,
+        tuple(entries),
+        left_out=tuple(name for name in chosen if not usable[name]),
+        full=full,
+        unmet=unmet,
+    )
+
+
+def chosen_classes(only: Sequence[str] | None, known: Iterable[str]) -> list[str]:
+    """The classes to plan for, in the order of `known`; None stands for all.
+
+    Raises:
+        InputError: for an empty list, or a class that is not known.
+    """
+    known = list(known)
+    if only is None:
+        return known
+    if isinstance(only, str) or not only:
+        raise InputError(f"only names no class: {only!r}; known: {', '.join(known)}")
+    for name in only:
+        if name not in known:
+            raise InputError(f"unknown class {name!r}; known: {', '.join(known)}")
+    return [name for name in known if name in only]
+
+
+def write_plan(path: str | os.PathLike, plan: SyntheticPlan) -> None:
+    """Writes a plan for `generate --plan`: compact JSON, an entry a line.
+
+    The file appears whole or not at all, and is the same for the same plan, byte for
+    byte.
+
+    Raises:
+        InputError: if `path` is a folder.
+    """
+    path = pathlib.Path(path)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; a plan is a file such as plan.json")
+    synthetic = plan.synthetic()
+    head = {
+        "conditions": plan.conditions,
+        "data_fingerprint": plan.data_fingerprint,
+        "settings": plan.settings,
+        "classes": {
+            name: {"real": plan.real[name], "synthetic": synthetic[name]}
+            for name in plan.real
+        },
+    }
+    parts = [f'"{key}":{_compact(value)}' for key, value in head.items()]
+    lines = []
+    for entry in plan.entries:
+        values = entry._asdict()
+        if entry.count == 1:  # as read_plan takes it
+            del values["count"]
+        lines.append(_compact(values))
+    images = ",\n".join(lines)
+    text = "{" + ",\n".join([*parts, f'"images":[\n{images}\n]']) + "}\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write(path, text.encode())
+
+
+def plan_table(plan: SyntheticPlan) -> str:
+    """A plan as text: class × real, synthetic, total, and skin types before → after."""
+    synthetic = plan.synthetic()
+    columns = [*range(1, MAX_SKIN_TYPE + 1), 0]
+    rows = [
+        ["class", "real", "synthetic", "total", *(SKIN_TYPE_NAMES[t] for t in columns)]
+    ]
+    counts = [(name, plan.real[name], synthetic[name]) for name in plan.real]
+    counts.append(("all", _summed(plan.real), _summed(synthetic)))
+    for name, before, added in counts:
+        totals = [sum(before), sum(added), sum(before) + sum(added)]
+        types = [
+            f"{before[t]}→{before[t] + added[t]}" if added[t] else f"{before[t]}"
+            for t in columns
+        ]
+        rows.append([name, *map(str, totals), *types])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])
+        for row in rows
+    )
+
+
+def spread_evenly(counts: Sequence[int], budget: int) -> list[int]:
+    """How many to add to each so that the least ones rise together, to one level.
+
+    Of all ways to add `budget`, this leaves the smallest difference between the
+    greatest and the least sum. What is over at the end goes to the first of the least.
+
+    Args:
+        counts: ints ≥ 0, at least one unless `budget` is 0.
+        budget: int ≥ 0. The sum of what is added.
+
+    Returns:
+        An int ≥ 0 a count.
+    """
+    sums = list(counts)
+    while budget:
+        level = min(sums)
+        least = [i for i, n in enumerate(sums) if n == level]
+        step = budget // len(least)
+        higher = [n for n in sums if n > level]
+        if higher:
+            step = min(step, min(higher) - level)
+        if not step:  # fewer left than there are least ones
+            least, step = least[:budget], 1
+        for i in least:
+            sums[i] += step
+        budget -= step * len(least)
+    return [after - before for after, before in zip(sums, counts, strict=True)]
+
+
+def _shared_out(wanted: Sequence[int], budget: int) -> list[int]:
+    """`budget` in proportion to `wanted`; the largest remainders are rounded up."""
+    total = sum(wanted)
+    if not total:
+        return list(wanted)
+    shares = [divmod(n * budget, total) for n in wanted]
+    order = sorted(range(len(wanted)), key=lambda i: -shares[i][1])
+    more = set(order[: budget - sum(whole for whole, _ in shares)])
+    return [whole + (i in more) for i, (whole, _) in enumerate(shares)]
+
+
+def _skin_types(
+    real: TypeCounts,
+    scenes: Sequence[Scene],
+    number: int,
+    balance: bool,
+    rng: random.Random,
+) -> list[int]:
+    """The skin types of a class's images, in random order."""
+    if balance:
+        known = _shuffled(range(1, MAX_SKIN_TYPE + 1), rng)  # no type is always first
+        added = spread_evenly([real[t] for t in known], number)
+        types = [t for t, n in zip(known, added, strict=True) for _ in range(n)]
+        return _shuffled(types, rng)
+    if not sum(real):  # the annotations have no such photo, the pairs have crops
+        real = count_crops(scenes)[scenes[0].condition]
+    own = [t for t, n in enumerate(real) for _ in range(n)]
+    types = []
+    while len(types) < number:
+        types += _shuffled(own, rng)[: number - len(types)]
+    return types
+
+
+def _drawn_maps(
+    scenes: Sequence[Scene], types: Sequence[int], jitter: float, rng: random.Random
+) -> dict[tuple[int, tuple[Box, ...]], int]:
+    """Draws a map for each skin type: {(skin type, boxes): how often}, in order."""
+    order = _shuffled(scenes, rng)[: len(types)]
+    turns = [_shuffled(SYMMETRIES, rng) for _ in order]
+    maps: collections.Counter = collections.Counter()
+    for i, fitzpatrick in enumerate(types):
+        again, place = divmod(i, len(order))
+        boxes = order[place].boxes
+        if jitter:
+            boxes = _jittered(boxes, jitter, rng)
+        boxes = turned(boxes, turns[place][again % len(SYMMETRIES)])
+        maps[fitzpatrick, boxes] += 1
+    return maps
+
+
+def turned(boxes: Sequence[Box], symmetry: int) -> tuple[Box, ...]:
+    """Boxes after one of the square's 8 symmetries, as training turns maps.
+
+    Args:
+        boxes: of (ymin, xmin, ymax, xmax), 0…1.
+        symmetry: int, 0…7: 1 transposes, 2 turns upside down, 4 mirrors left to right;
+            sums do them in that order.
+
+    Returns:
+        The boxes, sorted: two lists of the same boxes are one map.
+    """
+    turned_boxes = []
+    for ymin, xmin, ymax, xmax in boxes:
+        if symmetry & 1:
+            ymin, xmin, ymax, xmax = xmin, ymin, xmax, ymax
+        if symmetry & 2:
+            ymin, ymax = 1 - ymax, 1 - ymin
+        if symmetry & 4:
+            xmin, xmax = 1 - xmax, 1 - xmin
+        turned_boxes.append(_rounded((ymin, xmin, ymax, xmax)))
+    return tuple(sorted(turned_boxes))
+
+
+def _jittered(
+    boxes: Sequence[Box], jitter: float, rng: random.Random
+) -> tuple[Box, ...]:
+    """Scales and shifts boxes together, within the image."""
+
+    def drawn() -> float:
+        return jitter * (2 * rng.random() - 1)
+
+    low = [min(box[axis] for box in boxes) for axis in (0, 1)]
+    sides = [max(box[axis + 2] for box in boxes) - low[axis] for axis in (0, 1)]
+    scale = min(1 + drawn(), *(1 / side for side in sides))
+    start = []
+    for axis in (0, 1):
+        side = sides[axis] * scale
+        moved = low[axis] + (sides[axis] - side) / 2 + drawn() * sides[axis]
+        start.append(min(max(moved, 0.0), 1 - side))
+    return tuple(
+        tuple(
+            min(max(start[k % 2] + (box[k] - low[k % 2]) * scale, 0.0), 1.0)
+            for k in range(4)
+        )
+        for box in boxes
+    )
+
+
+def _check_arguments(fill_to, ratio, max_images, jitter, seed) -> None:
+    if fill_to is not None and ratio is not None:
+        raise InputError("give fill_to or ratio, not both")
+    for name, value in (("fill_to", fill_to), ("max_images", max_images)):
+        if value is not None and value < 1:
+            raise InputError(f"{name} must be at least 1, got {value}")
+    if ratio is not None and not 0 < ratio < math.inf:
+        raise InputError(f"ratio must be a number above 0, got {ratio}")
+    if not 0 <= jitter <= MAX_JITTER:
+        raise InputError(f"jitter must be 0 to {MAX_JITTER}, got {jitter}")
+    check_seed(seed)
+
+
+def _counted(images: Iterable[tuple[str, int]]) -> dict[str, TypeCounts]:
+    counts: dict[str, list[int]] = {}
+    for name, fitzpatrick in images:
+        counts.setdefault(name, [0] * (MAX_SKIN_TYPE + 1))[fitzpatrick] += 1
+    return {name: tuple(by_type) for name, by_type in counts.items()}
+
+
+def _summed(counts: Mapping[str, TypeCounts]) -> TypeCounts:
+    return tuple(map(sum, zip(*counts.values(), strict=True)))
+
+
+def _shuffled(items: Sequence, rng: random.Random) -> list:
+    """A permutation (Fisher and Yates). `random.shuffle` may change with Python."""
+    shuffled = list(items)
+    for i in range(len(shuffled) - 1, 0, -1):
+        k = _below(rng, i + 1)
+        shuffled[i], shuffled[k] = shuffled[k], shuffled[i]
+    return shuffled
+
+
+def _below(rng: random.Random, n: int) -> int:
+    """A whole number 0 … n − 1; n is far below 2⁵³."""
+    return int(rng.random() * n)
+
+
+def _rounded(box: Iterable[float]) -> Box:
+    return checked_box([round(float(value), BOX_DECIMALS) for value in box])
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

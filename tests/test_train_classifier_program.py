@@ -1,0 +1,187 @@
+"""train_classifier as people run it: a kill, messages, what it leaves behind."""
+
+import json
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+import types
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from coloured_spots import spots
+from tiny_pairs import VOCABULARY, make_tiny_pairs
+
+from dermgan_tf.classifier_training import train_classifier
+from dermgan_tf.errors import InputError
+from dermgan_tf.generation import write_images
+from dermgan_tf.generation_plan import ImageSpec
+from dermgan_tf.labelled_images import read_labelled_splits
+from dermgan_tf.pairs import read_pairs_info
+from dermgan_tf.photo_io import encode_png
+from pipelines import train_classifier as train_classifier_program
+
+ROOT = pathlib.Path(__file__).parents[1]
+STEPS = 40
+SETTINGS = {
+    "architecture": "small_conv",
+    "batch_size": 8,
+    "steps": STEPS,
+    "frozen_steps": 8,
+    "validate_every": 4,
+    "log_every": 1,
+    "imbalance": "balanced_sampling",
+    "deterministic": True,
+}
+
+
+def start(*arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", "pipelines.train_classifier", *map(str, arguments)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process):
+    stdout, stderr = process.communicate(timeout=300)
+    return process.returncode, stdout, stderr.replace("\r", "\n").strip()
+
+
+@pytest.fixture(scope="module")
+def image_dir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos")
+    for seed, (split, count) in enumerate(
+        {"train": 30, "validation": 12, "test": 9}.items()
+    ):
+        photos = spots(count, seed, labels=np.arange(count) % 3)
+        for i, (image, label) in enumerate(
+            zip(photos.images, photos.labels, strict=True)
+        ):
+            place = folder / split / photos.conditions[label]
+            place.mkdir(parents=True, exist_ok=True)
+            (place / f"{split}{i}.png").write_bytes(encode_png(image))
+    return folder
+
+
+def start_training(image_dir, output_dir):
+    flags = [f"--{name}={value}" for name, value in SETTINGS.items()]
+    return start(
+        f"--image_dir={image_dir}",
+        f"--output_dir={output_dir}",
+        "--image_size=32",
+        *flags,
+    )
+
+
+class Painter:
+    """Paints as a generator does, without a network."""
+
+    image_size, vocabulary, fingerprint = 64, VOCABULARY, "f" * 64
+
+    def paint(self, maps, seeds):
+        return np.array(maps)
+
+    def provenance(self, spec):
+        told = {"synthetic": "true", "condition": spec.condition}
+        return {**told, "generator": self.fingerprint}
+
+
+def test_synthetic_images_come_with_the_cases_of_their_generator(tmp_path, caplog):
+    pairs = make_tiny_pairs(tmp_path / "clinic")
+    box = ((0.2, 0.2, 0.6, 0.6),)
+    specs = [ImageSpec("eczema", 3, box, seed) for seed in range(4)]
+    (tmp_path / "painted").mkdir()
+    write_images(Painter(), specs, tmp_path / "painted")
+    record = {
+        "flags": {"generator": Painter.fingerprint},
+        "data_fingerprint": read_pairs_info(pairs).fingerprint,
+    }
+    (tmp_path / "painted/run.json").write_text(json.dumps(record))
+    splits, _ = read_labelled_splits(pairs, 32)
+    flags = {
+        "synthetic_dir": tmp_path / "painted",
+        "image_size": 32,
+        "cache_dir": None,
+        "data_dir": None,
+        "gan_data_dir": None,
+        "synthetic_ratio": None,
+        "real_share": None,
+    }
+
+    def read(**changed):
+        args = types.SimpleNamespace(**{**flags, **changed})
+        return train_classifier_program.read_synthetic_images(args, splits)
+
+    for name in ("data_dir", "gan_data_dir"):
+        synthetic, generator, cases = read(**{name: pairs})
+        assert len(synthetic) == 4 and generator == Painter.fingerprint
+        assert cases == sorted(set(splits["train"].cases))
+    assert read()[2] is None and "is not checked" in caplog.text
+    splits["train"] = splits["train"].take(np.arange(6))
+    with pytest.raises(InputError, match="6 of 12 cases"):
+        read(gan_data_dir=pairs)
+    with pytest.raises(InputError, match="--real_share needs --synthetic_dir"):
+        read(synthetic_dir=None, real_share=0.5)
+
+
+def tensors(path):
+    reader = tf.train.load_checkpoint(path)
+    names = reader.get_variable_to_shape_map()
+    return {n: reader.get_tensor(n) for n in names if not n.startswith("_CHECK")}
+
+
+def test_a_killed_run_ends_as_an_uninterrupted_one(image_dir, tmp_path):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    killed = start_training(image_dir, broken)
+    splits, _ = read_labelled_splits(image_dir, 32)
+    train_classifier(splits, whole, weights=None, saved_model=False, **SETTINGS)
+    while not (broken / "checkpoints/step-12.index").exists():
+        assert killed.poll() is None, finish(killed)
+        time.sleep(0.005)
+    killed.send_signal(signal.SIGKILL)
+    assert finish(killed)[0] == -signal.SIGKILL
+    assert not (broken / "classifier.keras").exists()
+
+    status, stdout, stderr = finish(start_training(image_dir, broken))
+    assert status == 0, stderr
+    assert "(went on from step " in stdout and f"{STEPS} of {STEPS}" in stdout
+    assert "30 train, 12 validation, 9 test, 0 synthetic" in stdout
+
+    ours, theirs = (
+        tensors(run / f"checkpoints/step-{STEPS}") for run in (broken, whole)
+    )
+    assert ours.keys() == theirs.keys() and len(ours) > 40
+    for name in ours:
+        np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
+    for name in (
+        "history.csv",
+        "validation.csv",
+        "classifier.json",
+        "predictions/validation.csv",
+        "predictions/test.csv",
+    ):
+        assert (broken / name).read_bytes() == (whole / name).read_bytes(), name
+    assert (broken / "saved_model/saved_model.pb").is_file()
+    record = json.loads((broken / "run.json").read_text("utf-8"))
+    assert record["program"] == "train_classifier"
+    assert record["flags"]["steps"] == STEPS and record["seed"] == 0
+    assert any((broken / "tensorboard").iterdir())
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--image_dir=a", "--annotations=b"], "give one of --annotations"),
+        (["--image_dir=a", "--steps=3", "--epochs=2"], "not both"),
+    ],
+)
+def test_bad_usage(tmp_path, arguments, message):
+    status, stdout, stderr = finish(start(f"--output_dir={tmp_path / 'o'}", *arguments))
+    assert status == 2 and stdout == ""
+    assert message in stderr.splitlines()[-1] and stderr.startswith("error: ")
+    assert not (tmp_path / "o").exists()
