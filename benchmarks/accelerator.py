@@ -25,7 +25,7 @@ from absl import flags  # noqa: E402
 from jax import numpy as jnp  # noqa: E402
 
 from dermgan_tf import losses  # noqa: E402
-from dermgan_tf.dermgan import DEFAULT_LEARNING_RATE, DEFAULT_LOSS_WEIGHTS  # noqa: E402
+from dermgan_tf.dermgan import DEFAULT_LEARNING_RATES, DEFAULT_LOSS_WEIGHTS  # noqa: E402
 from dermgan_tf.discriminator import build_discriminator  # noqa: E402
 from dermgan_tf.generator import build_generator  # noqa: E402
 from pipelines import program  # noqa: E402
@@ -65,7 +65,8 @@ class Training:
         self.generator = build_generator(image_size, base_filters)
         self.discriminator = build_discriminator(image_size, base_filters)
         self.optimizers = [
-            keras.optimizers.Adam(DEFAULT_LEARNING_RATE, beta_1=0.5) for _ in range(2)
+            keras.optimizers.Adam(rate, beta_1=0.5)
+            for rate in DEFAULT_LEARNING_RATES.values()
         ]
         networks = (self.generator, self.discriminator)
         for optimizer, network in zip(self.optimizers, networks, strict=True):

@@ -47,7 +47,7 @@ from dermgan_tf.judged_runs import (
     study_folder,
     switched,
     train_and_judge,
-    with_loss_weights,
+    with_defaults,
 )
 from dermgan_tf.output_folder import atomic_write
 from dermgan_tf.pairs import read_pairs_at, read_pairs_info
@@ -156,7 +156,7 @@ def run_ablation(
     models = [name for name in MODELS if name in models]
     info = read_pairs_info(data_dir)
     count = judged_count(info, data_dir, split, max_images)
-    training = with_loss_weights(training)
+    training = with_defaults(training)
     facts = {
         "training": training,
         "data": {

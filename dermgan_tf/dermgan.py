@@ -8,14 +8,15 @@ from keras import ops
 from dermgan_tf import losses
 from dermgan_tf.adam import Adam
 
-DEFAULT_LEARNING_RATE = 2e-4  # pix2pix: Adam, 2e-4, beta_1 0.5
-# Chosen by eye on short runs with phantoms and foot ulcers; no grid was searched yet.
-# The diversity loss is off: 0.05 brought phantoms of 64 pixels nearer to real ones
-# (Fréchet distance 418 to 346 after 4,000 steps of 8) and made seeds differ more, but
-# foot ulcers of 128 pixels came out noisier (710 to 895 after 3,000 steps of 4), with
-# one seed each and more time a step.
+# Adam's, beta_1 0.5 as in pix2pix, which has 2e-4 for both.
+DEFAULT_LEARNING_RATES = {"generator": 2e-4, "discriminator": 1e-4}
+# Weights and learning rates are what pipelines.tune found; see docs/tuning.md for all
+# trials. The diversity loss is off: 0.05 brought phantoms of 64 pixels nearer to real
+# ones (Fréchet distance 418 to 346 after 4,000 steps of 8) and made seeds differ more,
+# but foot ulcers of 128 pixels came out noisier (710 to 895 after 3,000 steps of 4),
+# with one seed each and more time a step.
 DEFAULT_LOSS_WEIGHTS = {
-    "reconstruction": 5.0,
+    "reconstruction": 20.0,
     "condition": 5.0,
     "feature_matching": 10.0,
     "adversarial": 1.0,
@@ -89,7 +90,7 @@ class DermGAN(keras.Model):
 
         Args:
             generator_optimizer: a Keras optimizer; by default Adam(2e-4, beta_1=0.5).
-            discriminator_optimizer: likewise.
+            discriminator_optimizer: by default Adam(1e-4, beta_1=0.5).
             loss_weights: weights by loss, any of "reconstruction", "condition",
                 "feature_matching", "adversarial", "diversity"; those left out keep
                 their default, 0 switches one off. "diversity" takes a third more time
@@ -104,10 +105,12 @@ class DermGAN(keras.Model):
                 f"{', '.join(DEFAULT_LOSS_WEIGHTS)}"
             )
         self.generator_optimizer = _prepare_optimizer(
-            generator_optimizer, self.generator
+            generator_optimizer, self.generator, DEFAULT_LEARNING_RATES["generator"]
         )
         self.discriminator_optimizer = _prepare_optimizer(
-            discriminator_optimizer, self.discriminator
+            discriminator_optimizer,
+            self.discriminator,
+            DEFAULT_LEARNING_RATES["discriminator"],
         )
         # Not `self.loss_weights`, which Keras owns.
         self.lambdas = {**DEFAULT_LOSS_WEIGHTS, **(loss_weights or {})}
@@ -315,9 +318,9 @@ class DermGAN(keras.Model):
         )
 
 
-def _prepare_optimizer(optimizer, network):
+def _prepare_optimizer(optimizer, network, learning_rate):
     if optimizer is None:
-        optimizer = Adam(DEFAULT_LEARNING_RATE, beta_1=0.5)
+        optimizer = Adam(learning_rate, beta_1=0.5)
     half = keras.dtype_policies.get(network.dtype_policy).name == "mixed_float16"
     if half and not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from dermgan_tf.dermgan import DEFAULT_LOSS_WEIGHTS
+from dermgan_tf.dermgan import DEFAULT_LEARNING_RATES, DEFAULT_LOSS_WEIGHTS
 from dermgan_tf.embeddings import Embedding
 from dermgan_tf.errors import InputError
 from dermgan_tf.generation import SavedGenerator, load_generator
@@ -52,10 +52,12 @@ def switched(
     return {**training, **switches, "loss_weights": weights}
 
 
-def with_loss_weights(training: Mapping[str, Any]) -> dict[str, Any]:
-    """Training arguments with every loss weight named, the defaults too."""
+def with_defaults(training: Mapping[str, Any]) -> dict[str, Any]:
+    """Training arguments with every loss weight and learning rate named."""
+    rates = {f"{name}_learning_rate": r for name, r in DEFAULT_LEARNING_RATES.items()}
     weights = {**DEFAULT_LOSS_WEIGHTS, **(training.get("loss_weights") or {})}
-    return {**training, "loss_weights": {n: float(w) for n, w in weights.items()}}
+    weights = {name: float(weight) for name, weight in weights.items()}
+    return {**rates, **training, "loss_weights": weights}
 
 
 class DistanceJudge:

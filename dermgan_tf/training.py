@@ -17,7 +17,11 @@ from tensorflow.python.framework.ops import gradient_registry
 from dermgan_tf.adam import Adam
 from dermgan_tf.checkpoints import Checkpoints, saved_steps
 from dermgan_tf.corrupt_records import Damage
-from dermgan_tf.dermgan import DEFAULT_LEARNING_RATE, DEFAULT_LOSS_WEIGHTS, DermGAN
+from dermgan_tf.dermgan import (
+    DEFAULT_LEARNING_RATES,
+    DEFAULT_LOSS_WEIGHTS,
+    DermGAN,
+)
 from dermgan_tf.discriminator import build_discriminator
 from dermgan_tf.errors import InputError
 from dermgan_tf.generator import build_generator
@@ -109,8 +113,8 @@ def train_gan(
     base_filters: int = 64,
     upsampling: str = "resize_conv",
     loss_weights: Mapping[str, float] | None = None,
-    generator_learning_rate: float = DEFAULT_LEARNING_RATE,
-    discriminator_learning_rate: float = DEFAULT_LEARNING_RATE,
+    generator_learning_rate: float = DEFAULT_LEARNING_RATES["generator"],
+    discriminator_learning_rate: float = DEFAULT_LEARNING_RATES["discriminator"],
     decay_steps: int | None = None,
     adam_beta_1: float = 0.5,
     ema_decay: float = 0.999,

@@ -54,7 +54,6 @@ from dermgan_tf.judged_runs import (
     study_folder,
     switched,
     train_and_judge,
-    with_loss_weights,
 )
 from dermgan_tf.output_folder import atomic_write
 from dermgan_tf.pairs import read_pairs_info
@@ -145,8 +144,10 @@ def run_tuning(
         raise InputError("a random search needs a number: give --max_trials")
     if trials < 2 or seeds < 1:
         raise InputError("a search needs at least 2 subsets (--trials) and 1 seed")
+    training = {"loss_weights": {}, **training}
     facts = {
-        "training": with_loss_weights(training),
+        # The space is searched, so its loss weights are no facts of the training.
+        "training": {k: v for k, v in training.items() if k != "loss_weights"},
         "space": space,
         "search": search,
         "search_seed": seed,
@@ -156,8 +157,6 @@ def run_tuning(
         "embedding": embedding.describe(),
         "trials": trials,
     }
-    # The space is searched, so these are no facts of the training.
-    facts["training"].pop("loss_weights")
     with study_folder(output_dir, DESCRIPTION, facts, _OWN_FILES, overwrite) as folder:
         (folder / "real").mkdir(exist_ok=True)
         judges = [
@@ -176,7 +175,7 @@ def run_tuning(
             folder,
             data_dirs,
             judges,
-            training=with_loss_weights(training),
+            training=training,
             objective=objective,
             seeds=seeds,
             total=_number_of_trials(space, max_trials),

@@ -48,7 +48,12 @@ def define_flags() -> None:
             lower_bound=0,
         )
     for name in RATES:
-        flags.DEFINE_float(name, 2e-4, "Adam's learning rate.", lower_bound=0)
+        flags.DEFINE_float(
+            name,
+            None,
+            "Adam's learning rate. Default: the library's, as ablation.json records.",
+            lower_bound=0,
+        )
     flags.DEFINE_enum(
         "split",
         "test",
@@ -80,7 +85,12 @@ def main(args) -> None:
         args.output_dir,
         build_embedding(args.embedding, args.embedding_weights),
         training={
-            **{name: getattr(args, name) for name in (*SHARED, *RATES)},
+            **{name: getattr(args, name) for name in SHARED},
+            **{
+                name: getattr(args, name)
+                for name in RATES
+                if getattr(args, name) is not None
+            },
             "loss_weights": {n: w for n, w in weights.items() if w is not None},
         },
         models=args.models,

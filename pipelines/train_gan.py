@@ -6,6 +6,7 @@ import threading
 from absl import flags
 
 from pipelines import program
+from pipelines.study_flags import RATES
 
 LOSS_WEIGHTS = {
     "reconstruction": "the mean absolute difference over the whole image",
@@ -58,18 +59,14 @@ def define_flags():
             lower_bound=0,
         )
     # Optimizers.
-    flags.DEFINE_float(
-        "generator_learning_rate",
-        2e-4,
-        "Adam's learning rate; may change when a run goes on.",
-        lower_bound=0,
-    )
-    flags.DEFINE_float(
-        "discriminator_learning_rate",
-        2e-4,
-        "Adam's learning rate; may change when a run goes on.",
-        lower_bound=0,
-    )
+    for name in RATES:
+        flags.DEFINE_float(
+            name,
+            None,
+            "Adam's learning rate; may change when a run goes on. Default: the "
+            "library's, which model.json records.",
+            lower_bound=0,
+        )
     flags.DEFINE_integer(
         "decay_steps",
         None,
@@ -189,8 +186,11 @@ def main(args):
             for name in LOSS_WEIGHTS
             if getattr(args, f"{name}_weight") is not None
         },
-        generator_learning_rate=args.generator_learning_rate,
-        discriminator_learning_rate=args.discriminator_learning_rate,
+        **{
+            name: getattr(args, name)
+            for name in RATES
+            if getattr(args, name) is not None
+        },
         decay_steps=args.decay_steps,
         adam_beta_1=args.adam_beta_1,
         ema_decay=args.ema_decay,

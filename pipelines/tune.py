@@ -47,7 +47,10 @@ def define_flags() -> None:
         )
     for name in RATES:
         flags.DEFINE_list(
-            name, ["2e-4"], "Adam's learning rates to try, separated by commas."
+            name,
+            None,
+            "Adam's learning rates to try, separated by commas. Default: the library's "
+            "own, fixed.",
         )
     flags.DEFINE_enum(
         "search",
@@ -87,14 +90,17 @@ def main(args) -> None:
     names = (*(f"{name}_weight" for name in LOSS_WEIGHTS), *RATES)
     given = {name: numbers(args, name) for name in names}
     program.load_tensorflow()
-    from dermgan_tf.dermgan import DEFAULT_LOSS_WEIGHTS
+    from dermgan_tf.dermgan import DEFAULT_LEARNING_RATES, DEFAULT_LOSS_WEIGHTS
     from dermgan_tf.embeddings import build_embedding
     from dermgan_tf.run_record import write_run_record
     from dermgan_tf.tuning import import_keras_tuner, run_tuning
 
     import_keras_tuner()  # before the embedding, which may be downloaded
     started = time.monotonic()
-    fixed = {f"{name}_weight": [DEFAULT_LOSS_WEIGHTS[name]] for name in LOSS_WEIGHTS}
+    fixed = {f"{name}_weight": [w] for name, w in DEFAULT_LOSS_WEIGHTS.items()}
+    fixed |= {
+        f"{name}_learning_rate": [r] for name, r in DEFAULT_LEARNING_RATES.items()
+    }
     space = {name: values or fixed[name] for name, values in given.items()}
     best = run_tuning(
         args.data_dir,

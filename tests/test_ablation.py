@@ -19,7 +19,7 @@ from dermgan_tf.judged_runs import (
     shown_positions,
     study_folder,
     switched,
-    with_loss_weights,
+    with_defaults,
 )
 from dermgan_tf.metrics import frechet_distance, frechet_trials, kernel_distance
 from dermgan_tf.pairs import read_pairs
@@ -98,7 +98,7 @@ def test_differences_are_paired_by_seed():
 
 
 def test_models_change_what_their_names_say():
-    training = with_loss_weights({"steps": 5, "loss_weights": {"condition": 7}})
+    training = with_defaults({"steps": 5, "loss_weights": {"condition": 7}})
     assert training["loss_weights"] == {**DEFAULT_LOSS_WEIGHTS, "condition": 7}
     changed = {
         name: {

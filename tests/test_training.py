@@ -12,7 +12,11 @@ from run_files import assert_same_weights, read_weights, summary_values
 from tiny_pairs import make_tiny_pairs
 
 from dermgan_tf.checkpoints import Checkpoints, saved_steps
-from dermgan_tf.dermgan import DEFAULT_LOSS_WEIGHTS, DermGAN
+from dermgan_tf.dermgan import (
+    DEFAULT_LEARNING_RATES,
+    DEFAULT_LOSS_WEIGHTS,
+    DermGAN,
+)
 from dermgan_tf.discriminator import build_discriminator
 from dermgan_tf.errors import InputError
 from dermgan_tf.generator import build_generator
@@ -128,7 +132,8 @@ def test_run_leaves_everything(trained, data_dir):
     for network in ("generator", "discriminator"):
         rates = summary_values(folder / "tensorboard", f"learning_rate/{network}")
         # Steps 3 and 6 are of the constant half; 1/7 less in each one after it.
-        assert rates == pytest.approx({3: 2e-4, 6: 2e-4, 9: 8e-4 / 7, 12: 2e-4 / 7})
+        rate = DEFAULT_LEARNING_RATES[network]
+        assert rates == pytest.approx({3: rate, 6: rate, 9: 4 * rate / 7, 12: rate / 7})
         for quantity in ("gradient_norm", "update_norm"):
             norms = summary_values(folder / "tensorboard", f"{quantity}/{network}")
             assert list(norms) == [3, 6, 9, 12] and min(norms.values()) > 0
