@@ -8,15 +8,12 @@ from keras import ops
 from dermgan_tf import losses
 from dermgan_tf.adam import Adam
 
-# Adam's, beta_1 0.5 as in pix2pix, which has 2e-4 for both.
-DEFAULT_LEARNING_RATES = {"generator": 2e-4, "discriminator": 1e-4}
-# Weights and learning rates are what pipelines.tune found; see docs/tuning.md for all
-# trials. The diversity loss is off: 0.05 brought phantoms of 64 pixels nearer to real
-# ones (Fréchet distance 418 to 346 after 4,000 steps of 8) and made seeds differ more,
-# but foot ulcers of 128 pixels came out noisier (710 to 895 after 3,000 steps of 4),
-# with one seed each and more time a step.
+# What pipelines.tune found, on phantoms of 64 pixels and foot ulcers of 128: all trials,
+# and how sure that is, stand in docs/tuning.md. The rates are Adam's, beta_1 0.5; they
+# are pix2pix' own too.
+DEFAULT_LEARNING_RATES = {"generator": 2e-4, "discriminator": 2e-4}
 DEFAULT_LOSS_WEIGHTS = {
-    "reconstruction": 20.0,
+    "reconstruction": 5.0,
     "condition": 5.0,
     "feature_matching": 10.0,
     "adversarial": 1.0,
@@ -90,7 +87,7 @@ class DermGAN(keras.Model):
 
         Args:
             generator_optimizer: a Keras optimizer; by default Adam(2e-4, beta_1=0.5).
-            discriminator_optimizer: by default Adam(1e-4, beta_1=0.5).
+            discriminator_optimizer: likewise.
             loss_weights: weights by loss, any of "reconstruction", "condition",
                 "feature_matching", "adversarial", "diversity"; those left out keep
                 their default, 0 switches one off. "diversity" takes a third more time
