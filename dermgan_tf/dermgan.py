@@ -8,7 +8,7 @@ from keras import ops
 from dermgan_tf import losses
 from dermgan_tf.adam import Adam
 
-# What pipelines.tune found, on phantoms of 64 pixels and foot ulcers of 128; all trials,
+# What pipelines.tune found on phantoms of 64 pixels and foot ulcers of 128. All trials,
 # and how sure that is, stand in docs/tuning.md. The rates are Adam's, with beta_1 0.5,
 # and are pix2pix' own too.
 DEFAULT_LEARNING_RATES = {"generator": 2e-4, "discriminator": 2e-4}
