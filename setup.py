@@ -6,6 +6,7 @@ from setuptools import setup
 
 PROGRAMS = [
     "quickstart",
+    "draw_phantom",
     "import_annotations",
     "prepare_pairs",
     "train_gan",

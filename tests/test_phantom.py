@@ -365,6 +365,64 @@ def test_write_phantom(tmp_path):
     assert first["source"] == "phantom" and first["image"] == "photos/0001.jpg"
 
 
+def test_skin_types_as_asked():
+    shares = (10, 10, 10, 10, 10, 0.5)
+    cases = case_plan(505, phantom_vocabulary(), 3, shares, "more", first_index=7)
+    counts = collections.Counter(case.fitzpatrick for case in cases)
+    assert counts == {1: 100, 2: 100, 3: 100, 4: 100, 5: 100, 6: 5}
+    assert cases[0].case_id == "more-00007" and cases[0].index == 7
+    none = case_plan(60, phantom_vocabulary(), 3, (1, 0, 1, 0, 1, 0))
+    assert collections.Counter(c.fitzpatrick for c in none) == {1: 20, 3: 20, 5: 20}
+    for bad in ((1, 1), (0,) * 6, (1, 1, 1, 1, 1, -1), (1, 1, 1, 1, 1, float("nan"))):
+        with pytest.raises(InputError, match="six numbers"):
+            case_plan(10, phantom_vocabulary(), 3, bad)
+
+
+def test_the_program_draws_splits_of_other_skin_types(tmp_path):
+    def draw(*flags):
+        return subprocess.run(
+            [sys.executable, "-m", "pipelines.draw_phantom", *flags],
+            capture_output=True,
+            text=True,
+        )
+
+    done = draw(
+        f"--output_dir={tmp_path / 'photos'}",
+        "--split_cases=train=10,test=6",
+        "--skin_types=1,1,1,1,1,0",
+        "--test_skin_types=1,1,1,1,1,1",
+        "--photo_size=64,80",
+        "--case_prefix=more",
+    )
+    assert done.returncode == 0, done.stderr
+    annotations, rejects = read_annotations(tmp_path / "photos/annotations.jsonl")
+    assert not rejects
+    assert f"{len(annotations)} photos of 16 cases" in done.stdout
+    types = {
+        split: collections.Counter(
+            {a.case_id: a.fitzpatrick for a in annotations if a.split == split}.values()
+        )
+        for split in ("train", "test")
+    }
+    assert types["train"] == {t: 2 for t in range(1, 6)}
+    assert types["test"] == {t: 1 for t in range(1, 7)}
+    photo = read_photo(tmp_path / "photos" / annotations[0].image)
+    assert photo.shape == (64, 80, 3)
+    # no two cases alike, though both splits are of one seed
+    assert len({a.case_id for a in annotations}) == 16
+
+    for flags, cause in (
+        (["--split_cases=train=10,tests=6"], "'tests=6'"),
+        (["--test_skin_types=1,1,1,1,1,1"], "--split_cases"),
+        (["--skin_types=1,2"], "six numbers"),
+        (["--photo_size=64"], "height,width"),
+    ):
+        done = draw(f"--output_dir={tmp_path / 'none'}", *flags)
+        assert done.returncode == 1 and cause in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+        assert not (tmp_path / "none").exists()
+
+
 def test_write_phantom_repeats_byte_for_byte(tmp_path):
     for name in ("a", "b"):
         write_phantom(tmp_path / name, 4, 8, 1, (64, 80))

@@ -1,6 +1,8 @@
 """Which cases there are: conditions with a long tail, skin types, photos of each."""
 
 import dataclasses
+import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -52,16 +54,30 @@ def phantom_vocabulary(num_conditions: int = 8) -> Vocabulary:
     return Vocabulary(list(LOOKS)[:num_conditions])
 
 
-def case_plan(num_cases: int, vocabulary: Vocabulary, seed: int) -> list[PhantomCase]:
+def case_plan(
+    num_cases: int,
+    vocabulary: Vocabulary,
+    seed: int,
+    skin_type_shares: Sequence[float] = SKIN_TYPE_SHARES,
+    prefix: str = "phantom",
+    first_index: int = 0,
+) -> list[PhantomCase]:
     """Plans the cases: class balance with a long tail, uneven skin types.
 
     Shares are met as nearly as whole cases allow; a condition is missing only when
-    there are fewer cases than conditions.
+    there are fewer cases than conditions. Skin types are dealt out over all cases, not
+    within each condition.
 
     Args:
         num_cases: int, at least 1.
         vocabulary: conditions that the phantom can draw.
         seed: int, at least 0.
+        skin_type_shares: of the types I…VI, six numbers from 0 on, not all 0; only
+            their ratios count.
+        prefix: str. What the case ids begin with: plans of other seeds need another
+            one, to be put together.
+        first_index: int, at least 0. Of the first case: parts of one plan, as its
+            splits, count on.
 
     Returns:
         The cases, in random order.
@@ -78,18 +94,28 @@ def case_plan(num_cases: int, vocabulary: Vocabulary, seed: int) -> list[Phantom
         raise InputError(
             f"the phantom cannot draw {unknown[0]!r}; it can: {', '.join(LOOKS)}"
         )
-    rng = np.random.default_rng([seed, 0x9A5E5])
+    shares = list(skin_type_shares)
+    if len(shares) != len(SKIN_TYPE_SHARES) or not (
+        all(0 <= share < math.inf for share in shares) and sum(shares) > 0
+    ):
+        raise InputError(
+            f"shares of skin types are six numbers from 0 on, not all 0, got {shares}"
+        )
+    # The first part of a plan is drawn as a plan of its own.
+    rng = np.random.default_rng([seed, 0x9A5E5, first_index][: 3 if first_index else 2])
     weights = [LOOKS[name].weight for name in vocabulary]
     conditions = rng.permutation(_allot(num_cases, weights))
-    skin_types = 1 + rng.permutation(_allot(num_cases, SKIN_TYPE_SHARES))
+    present = [t for t, share in enumerate(shares, start=1) if share]
+    skin_types = rng.permutation(_allot(num_cases, [s for s in shares if s]))
+    skin_types = np.array(present)[skin_types]
     photo_counts = 1 + rng.permutation(_allot(num_cases, PHOTO_COUNT_SHARES))
     return [
         PhantomCase(
-            case_id=f"phantom-{i:05d}",
+            case_id=f"{prefix}-{first_index + i:05d}",
             condition=vocabulary.conditions[conditions[i]],
             fitzpatrick=int(skin_types[i]),
             num_photos=int(photo_counts[i]),
-            index=i,
+            index=first_index + i,
             seed=seed,
         )
         for i in range(num_cases)

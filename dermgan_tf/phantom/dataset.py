@@ -3,13 +3,18 @@
 import io
 import os
 import pathlib
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from PIL import Image
 
 from dermgan_tf.annotations import PhotoAnnotation, write_annotations
 from dermgan_tf.output_folder import atomic_write
-from dermgan_tf.phantom.cases import case_plan, phantom_vocabulary
+from dermgan_tf.phantom.cases import (
+    SKIN_TYPE_SHARES,
+    case_plan,
+    phantom_vocabulary,
+)
 from dermgan_tf.phantom.drawing import draw_photo
 from dermgan_tf.progress import silent
 
@@ -18,11 +23,13 @@ _EXIF_ORIENTATION = 0x0112
 
 def write_phantom(
     output_dir: str | os.PathLike,
-    num_cases: int,
+    num_cases: int | Mapping[str, int],
     num_conditions: int = 8,
     seed: int = 0,
     photo_size: tuple[int, int] = (480, 640),
     progress=silent,
+    skin_type_shares: Mapping[str, Sequence[float]] | None = None,
+    prefix: str = "phantom",
 ) -> pathlib.Path:
     """Writes a phantom data set as a clinic would deliver it.
 
@@ -31,22 +38,33 @@ def write_phantom(
 
     Args:
         output_dir: the folder to write into; made if it does not exist.
-        num_cases: int, at least 1.
+        num_cases: int, at least 1; or how many cases each split gets, by its name, each
+            with the whole balance of conditions and skin types.
         num_conditions: int, 1…27.
         seed: int, at least 0.
         photo_size: (height, width) of the upright photos, in pixels.
         progress: wraps the loop over photos, as `dermgan_tf.progress.silent`.
+        skin_type_shares: of the types I…VI, by split, where they differ from the usual
+            ones; "" for cases that are given no split.
+        prefix: str. What the case ids begin with.
 
     Returns:
         The path of annotations.jsonl, beside the folder photos/.
     """
     vocabulary = phantom_vocabulary(num_conditions)
-    cases = case_plan(num_cases, vocabulary, seed)
+    parts = num_cases if isinstance(num_cases, Mapping) else {"": num_cases}
+    shares = dict.fromkeys(parts, SKIN_TYPE_SHARES) | dict(skin_type_shares or {})
+    cases = []
+    for split, count in parts.items():
+        part = case_plan(
+            count, vocabulary, seed, shares[split], prefix, first_index=len(cases)
+        )
+        cases += [(case, split or None) for case in part]
     output_dir = pathlib.Path(output_dir)
     (output_dir / "photos").mkdir(parents=True, exist_ok=True)
-    photos = [(case, index) for case in cases for index in range(case.num_photos)]
+    photos = [(*case, i) for case in cases for i in range(case[0].num_photos)]
     annotations = []
-    for case, index in progress(photos, total=len(photos), desc="drawing"):
+    for case, split, index in progress(photos, total=len(photos), desc="drawing"):
         drawn = draw_photo(case, index, vocabulary, photo_size)
         name = f"photos/{len(annotations) + 1:04d}.jpg"
         data = encode_camera_jpeg(drawn.photo, drawn.exif_orientation)
@@ -58,6 +76,7 @@ def write_phantom(
                 condition=case.condition,
                 fitzpatrick=case.fitzpatrick,
                 rois=drawn.rois,
+                split=split,
                 source="phantom",
             )
         )
