@@ -1,7 +1,7 @@
 """Draws phantom photographs with their annotations, as a clinic would deliver them.
 
-Writes photos/*.jpg and annotations.jsonl. Cases have one to six photos; conditions have
-a long tail; a fifth of the photos is turned by EXIF. The same flags give the same bytes.
+Writes photos/*.jpg and annotations.jsonl. Cases have one to six photos, conditions a
+long tail; a fifth of the photos is turned by EXIF. The same flags give the same bytes.
 """
 
 import time
