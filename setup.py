@@ -45,6 +45,9 @@ setup(
         "scipy>=1.11,<2",
         "scikit-learn>=1.4,<2",
         "statsmodels>=0.14,<1",
+        # Other people's annotations.
+        "defusedxml>=0.7.1,<1",
+        "pyyaml>=6,<7",
         "threadpoolctl>=3,<4",
         # Headless: the same cv2 without libGL, which small servers lack.
         "opencv-python-headless>=4.9,<6",

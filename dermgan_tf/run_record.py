@@ -21,6 +21,8 @@ RECORDED_PACKAGES = (
     "scipy",
     "scikit-learn",
     "statsmodels",
+    "defusedxml",
+    "pyyaml",
     "opencv-python-headless",
     "pillow",
 )

@@ -137,6 +137,127 @@ def test_pad_ufes_20_end_to_end(tmp_path):
     ) in result.stdout
 
 
+def counts_of(result):
+    rows = [line.rsplit(maxsplit=1) for line in result.stdout.splitlines() if line]
+    return dict(row for row in rows if len(row) == 2)
+
+
+def test_coco_with_a_label_map_end_to_end(tmp_path):
+    folder, output = tmp_path / "coco", tmp_path / "out"
+    for split in ("train", "val"):
+        (folder / f"images/{split}").mkdir(parents=True)
+        for i in range(3):
+            Image.new("RGB", (64, 32), SKIN).save(folder / f"images/{split}/{i}.jpg")
+        content = {
+            "images": [
+                {"id": i, "file_name": f"{i}.jpg", "width": 64, "height": 32}
+                for i in range(4)
+            ],
+            "categories": [{"id": 1, "name": "NV"}, {"id": 2, "name": "ruler"}],
+            "annotations": [
+                {"id": 1, "image_id": 0, "category_id": 1, "bbox": [16, 8, 32, 16]},
+                {"id": 2, "image_id": 0, "category_id": 2, "bbox": [0, 0, 8, 8]},
+                {"id": 3, "image_id": 1, "category_id": 2, "bbox": [0, 0, 8, 8]},
+                {"id": 4, "image_id": 2, "category_id": 1, "bbox": [90, 0, 8, 8]},
+            ],
+        }
+        path = folder / f"annotations/instances_{split}.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(content))
+    (tmp_path / "map.csv").write_text("NV,melanocytic nevus\nruler,\nMEL,melanoma\n")
+    result = run(
+        "--format=coco",
+        f"--input_dir={folder}",
+        f"--label_map={tmp_path / 'map.csv'}",
+        "--max_reject_fraction=0.4",
+        f"--output_dir={output}",
+    )
+    assert result.returncode == 0, result.stderr
+    annotations, rejects = read_annotations(output / "annotations.jsonl")
+    assert rejects == []
+    assert [(a.image, a.condition, a.split) for a in annotations] == [
+        ("photos/images/train/0.jpg", "melanocytic nevus", "train"),
+        ("photos/images/val/0.jpg", "melanocytic nevus", "validation"),
+    ]
+    assert [roi.box for roi in annotations[0].rois] == [(0.25, 0.25, 0.75, 0.75)]
+    assert (output / annotations[0].image).read_bytes()
+    with open(output / "label_report.csv", newline="") as file:
+        assert list(csv.reader(file))[1:] == [
+            ["NV", "melanocytic nevus", "mapped", "2", "2"],
+            ["ruler", "", "left out", "2", "4"],
+            ["MEL", "melanoma", "not met", "0", "0"],
+        ]
+    assert counts_of(result)["images absent"] == "2"
+    assert counts_of(result)["rejected"] == "2"
+    assert "lies wholly outside the image" in result.stdout
+    row = next(line for line in result.stdout.splitlines() if "left out" in line)
+    assert row.split() == ["ruler", "left", "out", "2", "4"]
+    assert "case of its own" in result.stdout
+    (tmp_path / "map.csv").write_text("NV,\n")
+    result = run(
+        "--format=coco",
+        f"--input_dir={folder}",
+        f"--label_map={tmp_path / 'map.csv'}",
+        "--only_mapped",
+        "--max_reject_fraction=0.4",
+        f"--output_dir={tmp_path / 'none'}",
+    )
+    assert_one_line_error(result, 1, "leaves no photo of: 'NV', 'ruler'")
+    assert not (tmp_path / "none").exists()
+
+
+def test_yolo_copied_end_to_end(tmp_path):
+    folder, output = tmp_path / "yolo", tmp_path / "out"
+    for name in ("images", "labels"):
+        (folder / name).mkdir(parents=True)
+    (folder / "classes.txt").write_text("eczema\n")
+    for i in range(6):
+        Image.new("RGB", (64, 32), SKIN).save(folder / f"images/p{i // 2}_{i}.jpg")
+        (folder / f"labels/p{i // 2}_{i}.txt").write_text(
+            "0 0.5 0.5 0.5 0.5\n" if i else ""
+        )
+    result = run(
+        "--format=yolo",
+        f"--input_dir={folder}",
+        "--condition=clear skin",
+        "--case_pattern=^p\\d+",
+        "--photos=copy",
+        f"--output_dir={output}",
+    )
+    assert result.returncode == 0, result.stderr
+    annotations, _ = read_annotations(output / "annotations.jsonl")
+    assert [a.condition for a in annotations] == ["clear skin"] + ["eczema"] * 5
+    assert [a.case_id for a in annotations] == ["p0", "p0", "p1", "p1", "p2", "p2"]
+    assert not (output / annotations[0].image).is_symlink()
+    assert not (output / "label_report.csv").exists()
+
+
+def test_class_folders_end_to_end(tmp_path):
+    folder = tmp_path / "classes"
+    for name in ("melanoma", "eczema"):
+        (folder / name).mkdir(parents=True)
+        Image.new("RGB", (64, 32), SKIN).save(folder / name / f"{name}.jpg")
+    result = run(
+        "--format=class_folders",
+        f"--input_dir={folder}",
+        f"--output_dir={tmp_path / 'out'}",
+    )
+    assert result.returncode == 0, result.stderr
+    annotations, _ = read_annotations(tmp_path / "out/annotations.jsonl")
+    assert {a.condition for a in annotations} == {"melanoma", "eczema"}
+
+
+@pytest.mark.parametrize("name", ["label_map", "annotations_file"])
+def test_files_that_are_not_there_are_one_line(data, tmp_path, name):
+    result = run(
+        "--format=coco",
+        f"--input_dir={data}",
+        f"--{name}={tmp_path / 'none.json'}",
+        f"--output_dir={tmp_path / 'out'}",
+    )
+    assert_one_line_error(result, 1, "none.json", "No such file")
+
+
 def test_too_many_rejects_leave_nothing_behind(data, tmp_path):
     for i in range(4):
         (data / f"images/c{i // 2}_{i}.jpg").write_text("<html>gone</html>")
@@ -176,7 +297,24 @@ def test_bad_usage(data, tmp_path):
         ),
         (["--format=mask_folder", "--condition=x", out], ["--input_dir"]),
         (["--format=pad_ufes_20", out], ["--input_dir"]),
-        (["--format=coco", out], ["mask_folder"]),
+        (["--format=other", out], ["mask_folder", "coco", "isic"]),
+        (["--format=coco", out], ["--input_dir"]),
+        (
+            ["--format=coco", f"--input_dir={data}", "--ddi_skin_tone=lower", out],
+            ["--ddi_skin_tone is for the formats ddi, not for coco"],
+        ),
+        (
+            ["--format=scin", f"--input_dir={data}", "--case_pattern=x", out],
+            ["--case_pattern is for"],
+        ),
+        (
+            ["--format=ddi", f"--input_dir={data}", "--label_column=x", out],
+            ["disease, malignant"],
+        ),
+        (
+            ["--format=voc", f"--input_dir={data}", "--only_mapped", out],
+            ["--only_mapped needs --label_map"],
+        ),
         (["--format=pad_ufes_20", f"--input_dir={data}"], ["output_dir"]),
     ]:
         assert_one_line_error(run(*arguments), 2, *words)

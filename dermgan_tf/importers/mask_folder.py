@@ -2,7 +2,6 @@
 
 import os
 import pathlib
-import re
 from collections import Counter
 from collections.abc import Callable
 
@@ -12,6 +11,7 @@ import numpy as np
 from dermgan_tf.annotations import PhotoAnnotation
 from dermgan_tf.errors import InputError, Reject
 from dermgan_tf.importers import cause, in_threads
+from dermgan_tf.importers.cases import case_finder
 from dermgan_tf.photo_io import PHOTO_SUFFIXES, is_synthetic, read_photo
 from dermgan_tf.progress import silent
 from dermgan_tf.semantic_map import Roi
@@ -60,7 +60,7 @@ def import_mask_folder(
             f"photos and masks are in one folder, {images_dir}: say by mask_suffix how "
             "the masks' names differ"
         )
-    find_case = _case_finder(case_pattern)
+    find_case = case_finder(case_pattern)
     masks: dict[str, list[pathlib.Path]] = {}
     for path in image_files(masks_dir):
         if path.stem.endswith(mask_suffix):
@@ -84,7 +84,7 @@ def import_mask_folder(
         if len(found) > 1:
             names = ", ".join(mask.name for mask in found)
             raise InputError(f"has {len(found)} masks: {names}")
-        case_id = find_case(path.stem)
+        case_id = find_case(path.name)
         height, width = read_real_photo(path).shape[:2]
         mask = read_mask(found[0], height, width)
         rois, specks = mask_rois(mask, condition, min_region_area)
@@ -201,22 +201,3 @@ def mask_rois(
         for left, top, columns, rows, _ in regions[large].tolist()
     )
     return rois, int((~large).sum())
-
-
-def _case_finder(pattern: str) -> Callable[[str], str]:
-    if not pattern:
-        return lambda name: name
-    try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        raise InputError(
-            f"case pattern {pattern!r} is no regular expression: {error}"
-        ) from None
-
-    def find_case(name: str) -> str:
-        match = compiled.search(name)
-        if match is None:
-            raise InputError(f"has no case in its name by the pattern {pattern!r}")
-        return match.group(1 if compiled.groups else 0) or ""
-
-    return find_case

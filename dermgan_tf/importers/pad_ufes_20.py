@@ -4,7 +4,6 @@ Pacheco et al. 2020, "PAD-UFES-20: A skin lesion dataset composed of patient dat
 clinical images collected from smartphones", doi 10.17632/zr7vgbcyr2.1.
 """
 
-import csv
 import os
 import pathlib
 from collections import Counter
@@ -12,14 +11,9 @@ from collections.abc import Callable
 
 from dermgan_tf.annotations import PhotoAnnotation
 from dermgan_tf.errors import InputError, Reject
-from dermgan_tf.importers import cause, in_threads
-from dermgan_tf.importers.mask_folder import (
-    MIN_REGION_AREA,
-    image_files,
-    mask_rois,
-    read_mask,
-    read_real_photo,
-)
+from dermgan_tf.importers.entries import ABSENT, NO_ROI, SPECKS, Entry, open_entries
+from dermgan_tf.importers.mask_folder import MIN_REGION_AREA, image_files
+from dermgan_tf.importers.tables import parse_skin_type, read_table
 from dermgan_tf.progress import silent
 
 CONDITION_OF_CODE = {
@@ -32,6 +26,7 @@ CONDITION_OF_CODE = {
 }
 _COLUMNS = ("patient_id", "diagnostic", "fitspatrick", "img_id")
 _MASK_SUFFIX = "_mask"
+_UNKNOWN = ("", "0", "0.0")
 
 
 def import_pad_ufes_20(
@@ -59,17 +54,17 @@ def import_pad_ufes_20(
         InputError: if metadata.csv or images/ cannot be read, or columns are missing.
     """
     folder = pathlib.Path(folder)
-    rows = _read_metadata(folder / "metadata.csv")
+    rows = read_table(folder / "metadata.csv", _COLUMNS)
     images = _images_by_name(folder / "images")
     masks_dir = folder / "masks"
     masks = {p.stem: p for p in image_files(masks_dir)} if masks_dir.is_dir() else {}
     counts = Counter(
         {
             "rows of metadata": len(rows),
-            "images absent": 0,
-            "specks ignored": 0,
+            ABSENT: 0,
+            SPECKS: 0,
             "photos without mask": 0,
-            "photos without ROI": 0,
+            NO_ROI: 0,
         }
     )
     rejects, present = [], []
@@ -81,68 +76,37 @@ def import_pad_ufes_20(
             reason = f"image {name!r} stands already on line {first}"
             rejects.append(Reject(f"metadata.csv:{line}", reason))
         elif name not in images:
-            counts["images absent"] += 1
+            counts[ABSENT] += 1
         else:
             present.append((line, row))
     for name in images.keys() - line_of_image.keys():
         item = images[name].relative_to(folder).as_posix()
         rejects.append(Reject(item, "has no row in metadata.csv"))
 
-    def attempt(line_and_row: tuple[int, dict]) -> tuple[PhotoAnnotation, int] | Reject:
-        line, row = line_and_row
+    entries = []
+    for line, row in present:
+        where = f"metadata.csv:{line}"
         path = images[row["img_id"]]
         item = path.relative_to(folder).as_posix()
         try:
             condition = _condition(row["diagnostic"])
-            fitzpatrick = _skin_type(row["fitspatrick"])
+            # The data set writes types as "2.0".
+            skin_type = parse_skin_type(row["fitspatrick"], "fitspatrick", _UNKNOWN)
         except InputError as error:
-            return Reject(f"metadata.csv:{line}", f"{item}: {error}")
-        try:
-            height, width = read_real_photo(path).shape[:2]
-            rois, specks = (), 0
-            mask_path = masks.get(path.stem + _MASK_SUFFIX)
-            if mask_path:
-                mask = read_mask(mask_path, height, width)
-                rois, specks = mask_rois(mask, condition, min_region_area)
-            patient = row["patient_id"]
-            return PhotoAnnotation(item, patient, condition, fitzpatrick, rois), specks
-        except InputError as error:
-            return Reject(item, cause(error, path))
-
-    annotations = []
-    for result in in_threads(attempt, present, progress, "reading photos"):
-        if isinstance(result, Reject):
-            rejects.append(result)
+            rejects.append(Reject(where, f"{item}: {error}"))
             continue
-        annotation, specks = result
-        annotations.append(annotation)
-        counts["specks ignored"] += specks
-        counts["photos without ROI"] += not annotation.rois
+        mask = masks.get(path.stem + _MASK_SUFFIX)
+        patient = row["patient_id"]
+        entries.append(Entry(where, item, patient, condition, skin_type, mask=mask))
+    annotations, bad, opened = open_entries(
+        entries, folder, min_region_area=min_region_area, progress=progress
+    )
+    counts.update(opened)
+    for annotation in annotations:
         stem = pathlib.PurePosixPath(annotation.image).stem
         counts["photos without mask"] += stem + _MASK_SUFFIX not in masks
+    rejects += bad
     return annotations, sorted(rejects, key=lambda reject: reject.item), dict(counts)
-
-
-def _read_metadata(path: pathlib.Path) -> list[tuple[int, dict[str, str]]]:
-    """(line number, row) of each row, its values stripped."""
-    try:
-        # A spreadsheet may have put a byte order mark first.
-        with open(path, newline="", encoding="utf-8-sig", errors="replace") as file:
-            reader = csv.DictReader(file)
-            missing = [c for c in _COLUMNS if c not in (reader.fieldnames or [])]
-            if missing:
-                raise InputError(
-                    f"{path} has no column {', '.join(missing)}; it has "
-                    f"{', '.join(reader.fieldnames or ['none'])}"
-                )
-            return [
-                (reader.line_num, {c: (row[c] or "").strip() for c in _COLUMNS})
-                for row in reader
-            ]
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
-    except csv.Error as error:
-        raise InputError(f"{path} is not CSV: {error}") from None
 
 
 def _images_by_name(folder: pathlib.Path) -> dict[str, pathlib.Path]:
@@ -163,18 +127,3 @@ def _condition(code: str) -> str:
         raise InputError(
             f"unknown diagnostic {code!r}; known: {', '.join(CONDITION_OF_CODE)}"
         ) from None
-
-
-def _skin_type(text: str) -> int:
-    """ "" is unknown; the data set writes types as "2.0"."""
-    if not text:
-        return 0
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if value not in range(7):
-        raise InputError(
-            f"unknown fitspatrick {text!r}; valid: empty, 0 (unknown), 1…6"
-        )
-    return int(value)
