@@ -8,6 +8,8 @@ PROGRAMS = [
     "quickstart",
     "draw_phantom",
     "import_annotations",
+    "describe",
+    "find_duplicates",
     "prepare_pairs",
     "train_gan",
     "export_generator",

@@ -1,6 +1,8 @@
 """Cuts crops around the ROIs of annotated photos and writes them with semantic maps."""
 
 import os
+import shlex
+import sys
 import time
 
 from absl import flags
@@ -115,7 +117,28 @@ def annotated_photos(args):
         if {annotation.condition, *(r.condition for r in annotation.rois)}
         <= set(vocabulary)
     ]
+    warn_of_copies(args.annotations, [photo.annotation for photo in photos])
     return photos, vocabulary, rejects, len(annotations) - len(photos)
+
+
+def warn_of_copies(path, annotations):
+    """One line where a file stands in two splits; other copies take a closer look."""
+    from dermgan_tf.annotations import case_splits
+    from dermgan_tf.duplicates import same_files_across_splits
+
+    splits = case_splits(annotations)
+    folder = os.path.dirname(os.path.abspath(path))
+    copies = same_files_across_splits(folder, annotations, splits)
+    if copies:
+        one, other = copies[0]
+        print(
+            "warning: photos that stand in two splits, byte for byte: "
+            f"{len(copies)}, first {one.image} ({splits[one.case_id]}) and "
+            f"{other.image} ({splits[other.case_id]}); to put their cases in one: "
+            f"python -m pipelines.find_duplicates --annotations={shlex.quote(path)} "
+            "--output_dir=DIR --dedupe=FILE",
+            file=sys.stderr,
+        )
 
 
 def print_summary(info, left_out, output_dir, seconds):

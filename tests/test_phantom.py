@@ -404,8 +404,8 @@ def test_the_program_draws_splits_of_other_skin_types(tmp_path):
         )
         for split in ("train", "test")
     }
-    assert types["train"] == {t: 2 for t in range(1, 6)}
-    assert types["test"] == {t: 1 for t in range(1, 7)}
+    assert types["train"] == dict.fromkeys(range(1, 6), 2)
+    assert types["test"] == dict.fromkeys(range(1, 7), 1)
     photo = read_photo(tmp_path / "photos" / annotations[0].image)
     assert photo.shape == (64, 80, 3)
     # no two cases alike, though both splits are of one seed
