@@ -20,6 +20,7 @@ PROGRAMS = [
     "tune",
     "train_classifier",
     "compare_classifiers",
+    "augmentation_study",
 ]
 
 setup(

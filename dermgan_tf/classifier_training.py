@@ -46,7 +46,7 @@ from dermgan_tf.classifier_trainer import (
     best_row,
 )
 from dermgan_tf.errors import InputError
-from dermgan_tf.labelled_images import LabelledImages, image_batches
+from dermgan_tf.labelled_images import LabelledImages, fingerprint_of
 from dermgan_tf.leakage import trained_case_digests
 from dermgan_tf.learning_rate import ConstantThenLinear
 from dermgan_tf.optimizer_log import OptimizerLog
@@ -146,6 +146,7 @@ def train_classifier(
     log_every: int = 20,
     generator: str | None = None,
     generator_cases: Iterable[str] | None = None,
+    copies: Mapping[str, Any] | None = None,
     saved_model: bool = True,
     overwrite: bool = False,
     stop_requested: Callable[[], bool] = lambda: False,
@@ -157,7 +158,7 @@ def train_classifier(
     batch normalisations included; then all of it, at a lower rate that falls to 0 along
     half a cosine. Both are one run, which goes on after a kill when called again with
     the same arguments: from its newest checkpoint, with the batches that would have
-    come next.
+    come next. Of a run that is finished nothing changes; it needs no checkpoints.
 
     At every validation a checkpoint is saved; the one of best macro-F1 (the mean over
     the conditions that have a validation image; the earliest of equals) is kept, and
@@ -203,6 +204,9 @@ def train_classifier(
         generator_cases: those that the generator was trained on: the classifier has
             seen something of them, too. None where they are not known, which
             classifier.json says.
+        copies: what `dermgan_tf.copy_check.look_for_copies` found, for the record; None
+            where copies of held-out photos were not looked for. They are not looked for
+            here.
         saved_model: bool. Whether saved_model/ is written.
         overwrite: bool. Whether to delete the run in `output_dir` and start anew.
         stop_requested: asked after every step; once true, the run is saved and ends.
@@ -220,13 +224,7 @@ def train_classifier(
     strategy = strategy or tf.distribute.get_strategy()
     _require_fitting(splits, synthetic)
     train = splits["train"]
-    if steps is not None and epochs is not None:
-        raise InputError("give steps or epochs, not both")
-    if steps is None:
-        epochs = 20 if epochs is None else epochs
-        if not 0 < epochs < math.inf:
-            raise InputError(f"epochs must be a number above 0, got {epochs}")
-        steps = math.ceil(epochs * len(train) / batch_size) if batch_size > 0 else 1
+    steps = length_in_steps(steps, epochs, len(train), batch_size)
     if frozen_steps is None:
         frozen_steps = 0 if weights is None else steps // 5
     if validate_every is None:
@@ -299,7 +297,9 @@ def train_classifier(
         },
         # Photographs alone: how rare a condition is.
         "train_counts": dict(zip(train.conditions, map(int, counts), strict=True)),
-        "trained_cases": trained_case_digests([*train.cases, *(generator_cases or ())]),
+        "trained_cases": trained_case_digests(
+            [*train.cases, *([] if generator_cases is None else generator_cases)]
+        ),
         "synthetic": None
         if synthetic is None
         else {
@@ -308,6 +308,8 @@ def train_classifier(
             "ratio": len(chosen) / len(train),
             "cases_known": generator_cases is not None,
         },
+        # null: they were not looked for.
+        "copies": None if copies is None else dict(copies),
     }
     with (
         run_folder(output_dir, strategy) as (folder, own_folder),
@@ -330,6 +332,14 @@ def train_classifier(
             },
             "give all workers the same command and the same images",
         )
+        if _is_finished(folder, earlier, splits, saved_model):
+            return ClassifierResult(
+                **_outcome(folder, earlier, _best_of(earlier)),
+                output_dir=pathlib.Path(output_dir),
+                first_step=steps,
+                images_per_second=math.nan,
+                seconds={"preparing": time.monotonic() - started, "training": 0.0},
+            )
         if deterministic:
             tf.config.experimental.enable_op_determinism()
         with strategy.scope(), dtype_policy(MIXED_PRECISION[mixed_precision]):
@@ -393,21 +403,31 @@ def train_classifier(
             )
         write_json(own_folder / CLASSIFIER_FILE, description)
         seconds["exporting"] = time.monotonic() - started - sum(seconds.values())
-        rows = read_history(own_folder / HISTORY_FILE)
         return ClassifierResult(
+            **_outcome(own_folder, description, best),
             output_dir=pathlib.Path(output_dir),
-            step=step,
             first_step=first_step,
-            steps=steps,
-            losses={k: v for k, v in (rows[-1] if rows else {}).items() if k != "step"},
-            best_step=int(best["step"]) if best else None,
-            validation=best,
-            temperature=description["temperature"],
             images_per_second=speed,
             seconds=seconds,
-            data_fingerprint=fingerprint,
-            images=description["images"],
         )
+
+
+def length_in_steps(
+    steps: int | None, epochs: float | None, images: int, batch_size: int
+) -> int:
+    """The length of a training of so many real images, as `train_classifier` takes it.
+
+    Raises:
+        InputError: for both, or epochs that are no number above 0.
+    """
+    if steps is not None:
+        if epochs is not None:
+            raise InputError("give steps or epochs, not both")
+        return steps
+    epochs = 20 if epochs is None else epochs
+    if not 0 < epochs < math.inf:
+        raise InputError(f"epochs must be a number above 0, got {epochs}")
+    return math.ceil(epochs * images / batch_size) if batch_size > 0 else 1
 
 
 def fit_classifier(
@@ -591,6 +611,44 @@ def _predictions(
     )
 
 
+def _is_finished(
+    folder: pathlib.Path,
+    earlier: Mapping[str, Any],
+    splits: Mapping[str, LabelledImages],
+    saved_model: bool,
+) -> bool:
+    """Whether all is there that a run leaves; its checkpoints may be gone."""
+    files = [f"predictions/{n}.csv" for n in ("validation", "test") if n in splits]
+    files += ["classifier.keras", *(["saved_model/saved_model.pb"] * saved_model)]
+    return earlier.get("temperature") is not None and all(
+        (folder / name).is_file() for name in files
+    )
+
+
+def _best_of(earlier: Mapping[str, Any]) -> dict[str, float]:
+    scores = {k: v for k, v in earlier["validation"].items() if k != "calibrated_loss"}
+    return {"step": earlier["best_step"], **scores}
+
+
+def _outcome(
+    folder: pathlib.Path,
+    description: Mapping[str, Any],
+    best: Mapping[str, float] | None,
+) -> dict[str, Any]:
+    """What a ClassifierResult says that classifier.json and the logs know."""
+    rows = read_history(folder / HISTORY_FILE)
+    return {
+        "step": description["trained_steps"],
+        "steps": description["settings"]["steps"],
+        "losses": {k: v for k, v in (rows[-1] if rows else {}).items() if k != "step"},
+        "best_step": int(best["step"]) if best else None,
+        "validation": best,
+        "temperature": description["temperature"],
+        "data_fingerprint": description["data_fingerprint"],
+        "images": description["images"],
+    }
+
+
 def _built(identity: Mapping[str, Any], weights) -> keras.Model:
     return build_classifier(
         len(identity["conditions"]),
@@ -664,17 +722,10 @@ def _require_arguments(counts, rates, choices) -> None:
 def _data_fingerprint(
     splits: Mapping[str, LabelledImages], synthetic: LabelledImages | None
 ) -> str:
-    """sha256 (hex) over those of all sets; of pixels and labels where one has none."""
+    """sha256 (hex) over those of all sets."""
     parts = {
-        name: part.fingerprint or _digest(part)
+        name: fingerprint_of(part)
         for name, part in {**splits, "synthetic": synthetic}.items()
         if part is not None
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def _digest(part: LabelledImages) -> str:
-    digest = hashlib.sha256(part.labels.tobytes())
-    for batch in image_batches(part.images):
-        digest.update(batch.tobytes())
-    return digest.hexdigest()

@@ -21,7 +21,10 @@ SCORE_TITLES = {
     "rarest_f1": "mean F1 of the rarest",
 }
 # The first is the baseline's: the other reports' colours of real and synthetic.
-COLOURS = ("#1f2937", "#c2410c", "#0369a1", "#4d7c0f", "#7e22ce", "#a16207")
+COLOURS = (
+    *("#1f2937", "#c2410c", "#0369a1", "#4d7c0f", "#7e22ce", "#a16207"),
+    *("#be185d", "#0f766e", "#64748b", "#f59e0b"),
+)
 _GREY = "#666666"
 _SIGNIFICANT = 0.05
 _DPI = 110
@@ -47,7 +50,7 @@ def draw_figures(comparison: Mapping[str, Any]) -> dict[str, bytes]:
     }
     for number, arm in enumerate(arms, start=1):
         drawn[f"confusion_{number}.png"] = _confusion(arm)
-    return {name: _png(figure) for name, figure in drawn.items()}
+    return {name: figure_png(figure) for name, figure in drawn.items()}
 
 
 def _scores(arms: Sequence[Mapping[str, Any]]) -> Figure:
@@ -111,7 +114,7 @@ def _skin_types(arms: Sequence[Mapping[str, Any]]) -> Figure:
         axis.set_ylim(0, 1)
         axis.set_xlabel("skin type (cases)")
         axis.set_ylabel(SCORE_TITLES[name])
-        _plain(axis)
+        plain_axes(axis)
     _legend(figure, [arm["name"] for arm in arms])
     return figure
 
@@ -201,7 +204,7 @@ def _dots(titles, entries, names, label, colours=COLOURS, zero=False) -> Figure:
     else:
         axis.set_xlim(0, 1)
     axis.set_xlabel(label)
-    _plain(axis)
+    plain_axes(axis)
     _legend(figure, names, colours)
     return figure
 
@@ -255,7 +258,8 @@ def _colour(number: int) -> str:
     return COLOURS[number % len(COLOURS)]
 
 
-def _plain(axis) -> None:
+def plain_axes(axis) -> None:
+    """Leaves out the frame's upper and right line."""
     axis.spines[["top", "right"]].set_visible(False)
 
 
@@ -274,7 +278,8 @@ def _legend(figure: Figure, names: Sequence[str], colours=COLOURS) -> None:
     )
 
 
-def _png(figure: Figure) -> bytes:
+def figure_png(figure: Figure) -> bytes:
+    """The same bytes for the same figure."""
     figure.set_layout_engine("constrained")
     FigureCanvasAgg(figure)
     buffer = io.BytesIO()

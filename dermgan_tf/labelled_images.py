@@ -136,12 +136,71 @@ class LabelledImages:
         )
         if not self.fingerprint:
             return part
-        digests = [
-            _pixel_digest(image)
-            for batch in image_batches(part.images)
-            for image in batch
-        ]
-        return dataclasses.replace(part, fingerprint=_fingerprint(part, digests))
+        return dataclasses.replace(part, fingerprint=_fingerprint(part, _digests(part)))
+
+
+def joined(
+    parts: Sequence[LabelledImages], cache_dir: str | os.PathLike | None = None
+) -> LabelledImages:
+    """Several sets as one, in their order.
+
+    Args:
+        parts: of one vocabulary and image size; what one of them does not know (cases,
+            ids, skin types) the whole does not. Ids must differ.
+        cache_dir: see `LabelledImages.take`.
+    """
+    first = parts[0]
+    if any(isinstance(part.images, np.memmap) for part in parts):
+        cache = _PixelCache(cache_dir)
+        for part in parts:
+            for batch in image_batches(part.images):
+                cache.append(batch)
+        images = cache.images(first.images.shape[1])
+    else:
+        images = np.concatenate([part.images for part in parts])
+    columns = [
+        None if any(c is None for c in column) else np.concatenate(column)
+        for column in (
+            [getattr(part, name) for part in parts]
+            for name in ("cases", "image_ids", "skin_types")
+        )
+    ]
+    labels = np.concatenate([part.labels for part in parts])
+    digests = "".join(fingerprint_of(part) for part in parts)
+    return LabelledImages(
+        images,
+        labels,
+        first.conditions,
+        *columns,
+        hashlib.sha256(digests.encode()).hexdigest(),
+    )
+
+
+def fingerprint_of(part: LabelledImages) -> str:
+    """Its fingerprint; where it has none, sha256 (hex) of labels and pixels."""
+    if part.fingerprint:
+        return part.fingerprint
+    digest = hashlib.sha256(part.labels.tobytes())
+    for batch in image_batches(part.images):
+        digest.update(batch.tobytes())
+    return digest.hexdigest()
+
+
+def without_those_of(
+    images: LabelledImages,
+    others: LabelledImages,
+    cache_dir: str | os.PathLike | None = None,
+) -> LabelledImages:
+    """The images whose pixels are not those of one of `others`."""
+    known = set(_digests(others))
+    new = np.array([digest not in known for digest in _digests(images)], bool)
+    return images if new.all() else images.take(new, cache_dir)
+
+
+def _digests(part: LabelledImages) -> list[bytes]:
+    return [
+        _pixel_digest(image) for batch in image_batches(part.images) for image in batch
+    ]
 
 
 def image_batches(

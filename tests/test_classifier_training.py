@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import pathlib
 import pickle
 import subprocess
@@ -118,6 +119,15 @@ def test_a_finished_run_changes_no_more(trained, folder):
     assert again.first_step == again.step == 30
     assert again.temperature == trained.temperature
     assert (folder / "predictions/test.csv").read_bytes() == before
+    os.rename(folder / "checkpoints", folder.parent / "aside")
+    try:  # which it does not need
+        assert train_classifier(SPLITS, folder, **settings).validation == (
+            trained.validation
+        )
+        with pytest.raises(InputError, match="checkpoints are gone"):
+            train_classifier(SPLITS, folder, **{**settings, "saved_model": True})
+    finally:
+        os.rename(folder.parent / "aside", folder / "checkpoints")
     with pytest.raises(InputError, match="has seed 0, this call asks for 5"):
         train_classifier(SPLITS, folder, **{**settings, "seed": 5})
     with pytest.raises(InputError, match="has steps 30, this call asks for 60"):
@@ -213,14 +223,23 @@ train_classifier(splits, folder, strategy=make_strategy("mirrored"), **settings)
 """
 
 
+SHORT = {"steps": 3, "validate_every": 3, "log_every": 1, "imbalance": "class_weights"}
+
+
+def test_a_strategy_trains_as_none_does(tmp_path):
+    settings = {**SMALL, **SHORT}
+    strategy = tf.distribute.MirroredStrategy(["CPU:0"])
+    train_classifier(SPLITS, tmp_path / "one", **settings)
+    train_classifier(SPLITS, tmp_path / "mirrored", strategy=strategy, **settings)
+    for name in ("history.csv", "validation.csv"):
+        rows = [read_history(tmp_path / run / name) for run in ("one", "mirrored")]
+        for ours, theirs in zip(*rows, strict=True):
+            assert ours == pytest.approx(theirs, rel=1e-4)
+
+
+@pytest.mark.slow
 def test_two_devices_train_as_one(tmp_path):
-    settings = {
-        "steps": 3,
-        "validate_every": 3,
-        "log_every": 1,
-        "imbalance": "class_weights",
-        **SMALL,
-    }
+    settings = {**SMALL, **SHORT}
     with open(tmp_path / "call", "wb") as file:
         pickle.dump((SPLITS, tmp_path / "two", settings), file)
     two = subprocess.Popen(

@@ -10,6 +10,7 @@ import pytest
 from tiny_pairs import VOCABULARY, make_tiny_pairs
 
 from dermgan_tf.annotations import PhotoAnnotation, write_annotations
+from dermgan_tf.generation_plan import read_plan
 from dermgan_tf.generator import build_generator
 from dermgan_tf.pairs import read_pairs, read_pairs_info
 from dermgan_tf.saved_model import export_saved_model
@@ -58,8 +59,9 @@ def sides(boxes):
     )
 
 
-def test_a_plan_is_made_and_painted(pairs, tmp_path):
-    path = tmp_path / "balance.json"
+@pytest.fixture(scope="module")
+def planned(pairs, tmp_path_factory):
+    path = tmp_path_factory.mktemp("planned") / "balance.json"
     done = run(
         f"--data_dir={pairs}",
         f"--output={path}",
@@ -69,6 +71,11 @@ def test_a_plan_is_made_and_painted(pairs, tmp_path):
         "--seed=7",
     )
     assert done.returncode == 0, done.stderr
+    return path, done
+
+
+def test_a_plan_is_made(pairs, planned):
+    path, done = planned
     rows = [line.split() for line in done.stdout.splitlines()]
     assert ["melanoma", "6", "6", "12", "2"] in [row[:5] for row in rows]
     assert ["all", "12", "12", "24"] in [row[:4] for row in rows]
@@ -94,7 +101,19 @@ def test_a_plan_is_made_and_painted(pairs, tmp_path):
     used = {(entry["condition"], sides(entry["boxes"])) for entry in plan["images"]}
     assert used == training  # six images a class, of six crops
     assert held_out - training  # and those would have been noticed
+    count, specs = read_plan(path, VOCABULARY, 0, info.fingerprint)
+    assert count == 12
+    assert [(spec.condition, spec.fitzpatrick, spec.seed) for spec in specs] == [
+        (entry["condition"], entry["fitzpatrick"], entry["seed"])
+        for entry in plan["images"]
+    ]
 
+
+@pytest.mark.slow
+def test_a_plan_is_painted(pairs, planned, tmp_path):
+    path, _ = planned
+    plan = json.loads(path.read_text("utf-8"))
+    info = read_pairs_info(pairs)
     model = tmp_path / "generator"
     generator = build_generator(64, base_filters=4)
     provenance = {"data_fingerprint": info.fingerprint}

@@ -8,18 +8,17 @@ import sys
 import time
 import types
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from coloured_spots import spots
-from tiny_pairs import VOCABULARY, make_tiny_pairs
+from painted_images import Painter, paint_images
+from tiny_pairs import make_tiny_pairs
 
 from dermgan_tf.classifier_training import train_classifier
 from dermgan_tf.errors import InputError
-from dermgan_tf.generation import write_images
-from dermgan_tf.generation_plan import ImageSpec
-from dermgan_tf.labelled_images import read_labelled_splits
-from dermgan_tf.pairs import read_pairs_info
+from dermgan_tf.labelled_images import joined, read_labelled_splits
 from dermgan_tf.photo_io import encode_png
 from pipelines import train_classifier as train_classifier_program
 
@@ -68,8 +67,8 @@ def image_dir(tmp_path_factory):
     return folder
 
 
-def start_training(image_dir, output_dir):
-    flags = [f"--{name}={value}" for name, value in SETTINGS.items()]
+def start_training(image_dir, output_dir, *more):
+    flags = [*(f"--{name}={value}" for name, value in SETTINGS.items()), *more]
     return start(
         f"--image_dir={image_dir}",
         f"--output_dir={output_dir}",
@@ -78,32 +77,12 @@ def start_training(image_dir, output_dir):
     )
 
 
-class Painter:
-    """Paints as a generator does, without a network."""
-
-    image_size, vocabulary, fingerprint = 64, VOCABULARY, "f" * 64
-
-    def paint(self, maps, seeds):
-        return np.array(maps)
-
-    def provenance(self, spec):
-        told = {"synthetic": "true", "condition": spec.condition}
-        return {**told, "generator": self.fingerprint}
-
-
 def test_synthetic_images_come_with_the_cases_of_their_generator(tmp_path, caplog):
     pairs = make_tiny_pairs(tmp_path / "clinic")
-    box = ((0.2, 0.2, 0.6, 0.6),)
-    specs = [ImageSpec("eczema", 3, box, seed) for seed in range(4)]
-    (tmp_path / "painted").mkdir()
-    write_images(Painter(), specs, tmp_path / "painted")
-    record = {
-        "flags": {"generator": Painter.fingerprint},
-        "data_fingerprint": read_pairs_info(pairs).fingerprint,
-    }
-    (tmp_path / "painted/run.json").write_text(json.dumps(record))
+    paint_images(tmp_path / "painted", pairs)
     splits, _ = read_labelled_splits(pairs, 32)
     flags = {
+        "allow_unchecked_generator": False,
         "synthetic_dir": tmp_path / "painted",
         "image_size": 32,
         "cache_dir": None,
@@ -121,12 +100,67 @@ def test_synthetic_images_come_with_the_cases_of_their_generator(tmp_path, caplo
         synthetic, generator, cases = read(**{name: pairs})
         assert len(synthetic) == 4 and generator == Painter.fingerprint
         assert cases == sorted(set(splits["train"].cases))
-    assert read()[2] is None and "is not checked" in caplog.text
+    # Nobody tells what it was trained on, or other pairs are named.
+    with pytest.raises(InputError, match="--gan_data_dir, or pass --allow_unchecked"):
+        read()
+    other = make_tiny_pairs(tmp_path / "other", cases=10)
+    with pytest.raises(InputError, match="not trained on --data_dir=.*other/pairs and"):
+        read(data_dir=other)
+    with pytest.raises(InputError, match="on other pairs than"):
+        read(gan_data_dir=other, allow_unchecked_generator=True)
+    for name in (None, other):
+        caplog.clear()
+        unchecked = read(data_dir=name, allow_unchecked_generator=True)
+        assert unchecked[2] is None and "is not checked" in caplog.text
+    # What can be checked is, whatever is allowed.
+    assert read(data_dir=pairs, allow_unchecked_generator=True)[2] is not None
     splits["train"] = splits["train"].take(np.arange(6))
     with pytest.raises(InputError, match="6 of 12 cases"):
         read(gan_data_dir=pairs)
     with pytest.raises(InputError, match="--real_share needs --synthetic_dir"):
         read(synthetic_dir=None, real_share=0.5)
+
+
+def test_a_run_leaves_its_files_and_what_was_found_of_copies(image_dir, tmp_path):
+    inputs = keras.Input((32, 32, 3))
+    outputs = keras.layers.Conv2D(8, 5, strides=2)(inputs)
+    keras.Model(inputs, outputs).save(tmp_path / "pixels.keras")
+    output = tmp_path / "run"
+    look = f"--embedding={tmp_path / 'pixels.keras'}"
+    short = ("--steps=3", "--frozen_steps=1", "--validate_every=3")
+    status, stdout, stderr = finish(start_training(image_dir, output, look, *short))
+    assert status == 0, stderr
+    assert "30 train, 12 validation, 9 test, 0 synthetic" in stdout
+    told = json.loads((output / "classifier.json").read_text("utf-8"))
+    assert told["copies"]["embedding"] == "pixels" and told["copies"]["found"] == 0
+    assert told["copies"]["photos"] == 30 and "not looked for" not in stderr
+    assert (output / "saved_model/saved_model.pb").is_file()
+    record = json.loads((output / "run.json").read_text("utf-8"))
+    assert record["program"] == "train_classifier"
+    assert record["flags"]["steps"] == 3 and record["seed"] == 0
+
+    # The run knows what was found; of other photos it is looked for again.
+    splits, _ = read_labelled_splits(image_dir, 32)
+    args = types.SimpleNamespace(
+        output_dir=output,
+        check_copies=None,
+        embedding=str(tmp_path / "pixels.keras"),
+        embedding_weights=None,
+        architecture="small_conv",
+        alpha=1.0,
+        weights=None,
+        allow_copies=False,
+        cache_dir=None,
+        synthetic_dir="painted",
+    )
+    found = train_classifier_program.copies_found(args, splits, None)
+    assert found == told["copies"]
+    copied = joined([splits["train"], splits["test"].take([0])])
+    with pytest.raises(InputError, match=r"1 of 31 .*test/.* of test/.* \(test\)"):
+        train_classifier_program.copies_found(args, {**splits, "train": copied}, None)
+    painted = splits["test"].take([3, 4])
+    with pytest.raises(InputError, match=r"2 of 2 synthetic images \(painted\)"):
+        train_classifier_program.copies_found(args, splits, painted)
 
 
 def tensors(path):
@@ -135,6 +169,7 @@ def tensors(path):
     return {n: reader.get_tensor(n) for n in names if not n.startswith("_CHECK")}
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_as_an_uninterrupted_one(image_dir, tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     killed = start_training(image_dir, broken)

@@ -1,0 +1,715 @@
+"""Do synthetic images help a classifier, and how many: arms, seeds, a curve, a report.
+
+All runs take the same number of steps on the same photographs; arms differ in what is
+said of them alone. OUTPUT_DIR/augmentation.json says what the folder is of;
+runs/<arm>/seed-<k>/ holds a run of `train_classifier`. One that is finished is never
+trained again. `docs/augmentation.md` says what every key of metrics.json is.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import pathlib
+import re
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from dermgan_tf.augmentation_report import CURVE_SCORES, write_augmentation
+from dermgan_tf.classifier_training import length_in_steps, train_classifier
+from dermgan_tf.comparison import compare
+from dermgan_tf.comparison_arms import Arm, read_arms
+from dermgan_tf.comparison_report import write_comparison
+from dermgan_tf.copy_check import look_for_copies
+from dermgan_tf.errors import InputError
+from dermgan_tf.judged_runs import study_folder
+from dermgan_tf.labelled_images import (
+    LabelledImages,
+    fingerprint_of,
+    joined,
+    without_those_of,
+)
+from dermgan_tf.output_folder import output_folder
+from dermgan_tf.progress import silent
+from dermgan_tf.run_folder import CHECKPOINTS, write_json
+
+FORMAT_VERSION = 1
+DESCRIPTION = "augmentation.json"
+COPIES_FILE = "copies.json"
+COMPARISON = "comparison"
+ALL_CASES = "all-cases"  # the group of arms that are trained on all of them
+FEW_SEEDS = 5
+_CASE_ORDER = 7  # a random stream of its own, mixed into the seed
+_OWN_FILES = (
+    "runs",
+    COMPARISON,
+    "metrics.json",
+    "table.csv",
+    "report.html",
+    "run.json",
+    COPIES_FILE,
+    "ratios.png",
+    "ratio_differences.png",
+    "cases.png",
+    "case_differences.png",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class SyntheticSet:
+    """Synthetic images of one generator.
+
+    Args:
+        name: letters, digits, "-", "_" and "."; names folders.
+        images: as `read_synthetic` gives them.
+        generator: str. Names the generator, for the record.
+        generator_cases: those that it was trained on, all of them training cases here.
+    """
+
+    name: str
+    images: LabelledImages
+    generator: str | None
+    generator_cases: Sequence[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyArm:
+    """One way of training.
+
+    Args:
+        name: str. Its folder.
+        label: str. What reports call it.
+        kind: "baseline", "synthetic", "no_augmentation" or "more_real".
+        synthetic: None for an arm without synthetic images.
+        ratio: float. Synthetic images for every real one, at most.
+        train_cases: int. So many training cases; None for all.
+    """
+
+    name: str
+    label: str
+    kind: str
+    synthetic: SyntheticSet | None = None
+    ratio: float = 0.0
+    train_cases: int | None = None
+
+
+def run_augmentation_study(
+    splits: Mapping[str, LabelledImages],
+    output_dir: str | os.PathLike,
+    training: Mapping[str, Any],
+    *,
+    synthetic: Sequence[SyntheticSet] = (),
+    ratios: Sequence[float] = (0, 0.5, 1, 2, 5, 10),
+    seeds: int = 5,
+    no_augmentation_arm: bool = False,
+    more_real: LabelledImages | None = None,
+    train_cases: Sequence[int | None] = (),
+    train_cases_ratio: float | None = None,
+    embedding: Any = None,
+    allow_copies: bool = False,
+    resamples: int = 2000,
+    specificity: float = 0.9,
+    rarest: int = 8,
+    keep_checkpoints: bool = False,
+    overwrite: bool = False,
+    cache_dir: str | os.PathLike | None = None,
+    stop_requested: Callable[[], bool] = lambda: False,
+    announce: Callable[[str], None] = lambda line: None,
+    progress: Callable = silent,
+) -> dict[str, Any]:
+    """Trains all arms with all seeds, or goes on with what `output_dir` holds.
+
+    Called again with the same arguments after a kill, it goes on within the run that
+    was killed. Arms and seeds may change from one call to the next: runs that are not
+    asked for stay, and are left out of the report.
+
+    Args:
+        splits: "train", "validation" and "test"; see `train_classifier`.
+        output_dir: folder of the study; made if absent.
+        training: arguments of `train_classifier` that all runs share. Its steps, or its
+            epochs over the real training photos, are the steps of every run.
+        synthetic: the sets of synthetic images; an arm each and ratio.
+        ratios: synthetic images a real training photo; 0 is the baseline, which is
+            always trained. With one seed a smaller ratio's images are among a larger
+            one's.
+        seeds: int ≥ 1. Every arm trains with the seeds 0 … seeds − 1.
+        no_augmentation_arm: bool. Whether there is an arm without classic augmentation.
+        more_real: photos for an arm "more real photos"; those that the training split
+            has already, pixel by pixel, are left out.
+        train_cases: numbers of training cases, None for all, to train on with and
+            without synthetic images. Which cases it are depends on the seed; see
+            `case_order`.
+        train_cases_ratio: float > 0. Synthetic images a real photo in these arms, as
+            far as there are so many. Default: the largest of `ratios`.
+        embedding, allow_copies: as of `look_for_copies`; without an embedding copies
+            are not looked for.
+        resamples, specificity, rarest: as of `compare`.
+        keep_checkpoints: bool. Whether finished runs keep their checkpoints.
+        overwrite: bool. Whether to delete the study in `output_dir` and start anew.
+        cache_dir: as of `read_labelled_splits`.
+        stop_requested: asked after every training step; once true, what is done is
+            saved and InputError raised.
+        announce: called with a line of text when a run begins.
+        progress: see `dermgan_tf.progress`.
+
+    Returns:
+        What metrics.json holds. Also written: table.csv, report.html, figures, and
+        comparison/, with a folder for each group of arms that are compared.
+
+    Raises:
+        InputError: for bad arguments, ratios that need more synthetic images than there
+            are, cases of `more_real` that are held out, a study of another
+            configuration in the folder, what `look_for_copies` and `train_classifier`
+            raise, or predictions that cannot be compared.
+    """
+    for name in ("train", "validation", "test"):
+        if name not in splits or not len(splits[name]):
+            raise InputError(f"there are no {name} photos; a study needs all three")
+    train = splits["train"]
+    if more_real is not None:
+        _require_apart(more_real, splits)
+        given, more_real = len(more_real), without_those_of(more_real, train, cache_dir)
+        if not len(more_real):
+            raise InputError("--more_real has no photo that is not in training already")
+    arms = study_arms(
+        train,
+        synthetic,
+        ratios,
+        no_augmentation_arm,
+        more_real is not None,
+        train_cases,
+        train_cases_ratio,
+    )
+    if seeds < 1:
+        raise InputError(f"a study needs at least 1 seed, got {seeds}")
+    _require_two_conditions(train, arms, seeds)
+    training = _with_steps(training, len(train))
+    facts = {"training": _facts(training), "data": _data(splits)}
+    with study_folder(output_dir, DESCRIPTION, facts, _OWN_FILES, overwrite) as folder:
+        copies = None
+        if embedding is not None:
+            copies = look_for_copies(
+                splits,
+                embedding,
+                {one.name: one.images for one in synthetic},
+                more_photos=more_real,
+                allow_copies=allow_copies,
+                known=_read_json(folder / COPIES_FILE),
+                cache_dir=cache_dir,
+                progress=progress,
+            )
+            write_json(folder / COPIES_FILE, copies)
+        added = None if more_real is None else _added(train, more_real, cache_dir)
+        runs = _trained_runs(
+            splits,
+            _TrainingPhotos(train, added, cache_dir),
+            folder,
+            arms,
+            seeds,
+            announce,
+            training=training,
+            copies=copies,
+            keep_checkpoints=keep_checkpoints,
+            stop_requested=stop_requested,
+            progress=progress,
+        )
+        counts = np.bincount(train.labels, minlength=len(train.conditions))
+        settings = {
+            "resamples": resamples,
+            "specificity": specificity,
+            "rarest": rarest,
+            "train_counts": dict(zip(train.conditions, counts.tolist(), strict=True)),
+        }
+        groups = _groups(arms)
+        comparisons = {
+            name: _compared(folder, name, group, seeds, settings, announce, progress)
+            for name, group in groups.items()
+        }
+        first = comparisons[ALL_CASES]
+        metrics = {
+            "format_version": FORMAT_VERSION,
+            **facts,
+            "seeds": seeds,
+            "resamples": resamples,
+            "rarest": first["rarest"]["conditions"],
+            "rarest_by": first["rarest"]["by"],
+            "ratios": sorted({arm.ratio for arm in groups[ALL_CASES]}),
+            "train_cases": list(train_cases),
+            "train_cases_ratio": (
+                _ratio_of_few(ratios, train_cases_ratio) if train_cases else None
+            ),
+            "synthetic": [_described(one) for one in synthetic],
+            "more_real": None
+            if more_real is None
+            else {
+                "photos": len(more_real),
+                "cases": len(np.unique(more_real.cases)),
+                "left_out": given - len(more_real),
+            },
+            "copies": copies,
+            "arms": [
+                row
+                for name, group in groups.items()
+                for row in _rows(
+                    group, comparisons[name], runs, facts["data"]["train"]["cases"]
+                )
+            ],
+        }
+        metrics["remarks"] = _remarks(metrics)
+        write_augmentation(folder, metrics, first, folder / COMPARISON / ALL_CASES)
+        return metrics
+
+
+# === Arms ===
+
+
+def study_arms(
+    train: LabelledImages,
+    synthetic: Sequence[SyntheticSet],
+    ratios: Sequence[float],
+    no_augmentation_arm: bool,
+    more_real: bool,
+    train_cases: Sequence[int | None],
+    train_cases_ratio: float | None,
+) -> list[StudyArm]:
+    """The arms, the baseline first; see `run_augmentation_study`.
+
+    Raises:
+        InputError: for what cannot be trained: ratios that need more images than there
+            are, more training cases than there are, nothing to compare.
+    """
+    _require_names(synthetic)
+    for ratio in ratios:
+        if not 0 <= ratio < np.inf:
+            raise InputError(f"a ratio is a number from 0 on, got {ratio}")
+    cases = len(np.unique(train.cases))
+    short = []
+    for count in train_cases:
+        if count is not None and not 2 <= count <= cases:
+            raise InputError(
+                f"--train_cases: {count} of {cases} training cases; want 2 to {cases}"
+            )
+        if count is not None and count < cases:
+            short.append(count)
+    swept = {float(ratio) for ratio in ratios if ratio}
+    if train_cases:
+        few_ratio = _ratio_of_few(ratios, train_cases_ratio)
+        if not (synthetic and few_ratio > 0):
+            raise InputError(
+                "--train_cases trains with and without synthetic images: it needs some "
+                "and a ratio above 0"
+            )
+        if len(short) < len(train_cases):  # the end of that curve
+            swept.add(few_ratio)
+    arms = [StudyArm("baseline", "baseline", "baseline")]
+    if no_augmentation_arm:
+        arms.append(StudyArm("no-augmentation", "no augmentation", "no_augmentation"))
+    for one in synthetic:
+        for ratio in sorted(swept):
+            _require_enough(one, ratio, len(train))
+            arms.append(_synthetic_arm(one, ratio, None))
+    if more_real:
+        arms.append(StudyArm("more-real", "more real photos", "more_real"))
+    if len(arms) < 2:
+        raise InputError(
+            "there is nothing to compare the baseline with: give synthetic images and "
+            "a ratio above 0, --no_augmentation_arm or --more_real"
+        )
+    for count in sorted(set(short)):
+        arms.append(
+            StudyArm(
+                f"baseline-{count}-cases", "baseline", "baseline", train_cases=count
+            )
+        )
+        arms += [_synthetic_arm(one, few_ratio, count) for one in synthetic]
+    return arms
+
+
+def case_order(images: LabelledImages, seed: int) -> np.ndarray:
+    """An order of the cases whose every start has about the conditions' shares.
+
+    The first 10 are among the first 50, so that nested sets can be cut off. A case's
+    condition is that of its first photo.
+
+    Args:
+        images: with cases.
+        seed: int. Of the draw.
+
+    Returns:
+        str, each case once.
+    """
+    cases, first = np.unique(images.cases, return_index=True)
+    labels = images.labels[first]
+    rng = np.random.default_rng([seed, _CASE_ORDER])
+    rank = np.empty(len(cases))
+    for label in np.unique(labels):
+        (items,) = np.nonzero(labels == label)
+        rank[rng.permutation(items)] = (np.arange(len(items)) + 0.5) / len(items)
+    return cases[np.lexsort([rng.random(len(cases)), rank])]
+
+
+def _synthetic_arm(one: SyntheticSet, ratio: float, count: int | None) -> StudyArm:
+    name = f"{one.name}-x{ratio:g}"
+    if count is not None:
+        name = f"{name}-{count}-cases"
+    return StudyArm(name, f"{one.name} {ratio:g} : 1", "synthetic", one, ratio, count)
+
+
+def _ratio_of_few(ratios: Sequence[float], given: float | None) -> float:
+    return float(max(ratios, default=0) if given is None else given)
+
+
+def _require_names(synthetic: Sequence[SyntheticSet]) -> None:
+    names = [one.name for one in synthetic]
+    for name in names:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+            raise InputError(
+                f"synthetic images {name!r}: a name is of letters, digits, - _ and ."
+            )
+        if names.count(name) > 1 or name in (
+            "baseline",
+            "no-augmentation",
+            "more-real",
+        ):
+            raise InputError(f"synthetic images: the name {name!r} is taken")
+
+
+def _require_enough(one: SyntheticSet, ratio: float, real: int) -> None:
+    needed = round(ratio * real)
+    if needed > len(one.images):
+        raise InputError(
+            f"{one.name} holds {len(one.images)} synthetic images; a ratio of "
+            f"{ratio:g} to {real} training photos takes {needed}: generate more, or "
+            f"stay at {len(one.images) / real:.3g} or less"
+        )
+
+
+def _require_apart(
+    more_real: LabelledImages, splits: Mapping[str, LabelledImages]
+) -> None:
+    if more_real.conditions != splits["train"].conditions:
+        raise InputError("--more_real has other conditions than the training photos")
+    known = set(more_real.cases.tolist())
+    for name in ("validation", "test"):
+        held = sorted(known.intersection(splits[name].cases.tolist()))
+        if held:
+            raise InputError(
+                f"--more_real: its training split has {len(held)} cases of the {name} "
+                f"split, {held[0]!r} first; leave them out of either"
+            )
+
+
+def _require_two_conditions(
+    train: LabelledImages, arms: Sequence[StudyArm], seeds: int
+) -> None:
+    """Before hours of training, not after."""
+    counts = {arm.train_cases for arm in arms if arm.train_cases is not None}
+    for seed in range(seeds if counts else 0):
+        order = case_order(train, seed)
+        for count in counts:
+            which = np.isin(train.cases, order[:count])
+            if len(np.unique(train.labels[which])) < 2:
+                raise InputError(
+                    f"--train_cases: the {count} cases of seed {seed} show one "
+                    "condition only; take more"
+                )
+
+
+# === Training ===
+
+
+class _TrainingPhotos:
+    """The photographs that an arm trains on; the latest choice of cases is kept."""
+
+    def __init__(self, train: LabelledImages, added: LabelledImages | None, cache_dir):
+        self._train, self._added, self._cache_dir = train, added, cache_dir
+        self._key, self._part = None, None
+
+    def of(self, arm: StudyArm, seed: int) -> LabelledImages:
+        if arm.kind == "more_real":
+            return self._added
+        if arm.train_cases is None:
+            return self._train
+        if self._key != (arm.train_cases, seed):
+            chosen = case_order(self._train, seed)[: arm.train_cases]
+            which = np.isin(self._train.cases, chosen)
+            self._part = self._train.take(which, self._cache_dir)
+            self._key = arm.train_cases, seed
+        return self._part
+
+
+def _added(train: LabelledImages, more: LabelledImages, cache_dir) -> LabelledImages:
+    """Both; names may coincide where both come from folders of their own."""
+    if train.image_ids is not None and more.image_ids is not None:
+        ids = np.array([f"more_real/{one}" for one in more.image_ids])
+        more = dataclasses.replace(more, image_ids=ids)
+    return joined([train, more], cache_dir)
+
+
+def _trained_runs(
+    splits: Mapping[str, LabelledImages],
+    photos: _TrainingPhotos,
+    folder: pathlib.Path,
+    arms: Sequence[StudyArm],
+    seeds: int,
+    announce: Callable[[str], None],
+    training: Mapping[str, Any],
+    **how: Any,
+) -> dict[str, list[dict[str, Any]]]:
+    """The runs of each arm, by its name, as metrics.json tells them."""
+    runs: dict[str, list[dict[str, Any]]] = {arm.name: [] for arm in arms}
+    # Seed by seed: what a stop leaves is complete for the seeds before.
+    order = [(seed, arm) for seed in range(seeds) for arm in arms]
+    for number, (seed, arm) in enumerate(order, start=1):
+        announce(f"{arm.label}, seed {seed}, {number} of {len(order)}")
+        place = f"runs/{arm.name}/seed-{seed}"
+        own = photos.of(arm, seed)
+        result = _train(
+            {**splits, "train": own},
+            folder / place,
+            arm,
+            {**training, "seed": seed},
+            **how,
+        )
+        runs[arm.name].append(
+            {
+                "seed": seed,
+                "folder": place,
+                "real_images": result.images["train"],
+                "real_cases": len(np.unique(own.cases)),
+                "synthetic_images": result.images["synthetic"],
+                "best_step": result.best_step,
+                "validation_macro_f1": result.validation["macro_f1"],
+            }
+        )
+    return runs
+
+
+def _train(
+    splits, folder, arm, training, *, copies, keep_checkpoints, stop_requested, progress
+):
+    own = dict(training)
+    if arm.kind == "no_augmentation":
+        own["augment"] = "none"
+    if arm.synthetic is None:
+        own["real_share"] = None
+    else:
+        own |= {
+            "synthetic": arm.synthetic.images,
+            "synthetic_ratio": arm.ratio,
+            "generator": arm.synthetic.generator,
+            "generator_cases": arm.synthetic.generator_cases,
+        }
+    result = train_classifier(
+        splits,
+        folder,
+        **own,
+        copies=copies,
+        saved_model=False,
+        stop_requested=stop_requested,
+        progress=progress,
+    )
+    if result.step < result.steps:
+        raise InputError(
+            f"stopped after step {result.step} of {result.steps} of {arm.label}, which "
+            "is saved; the same command goes on from there"
+        )
+    if not keep_checkpoints:
+        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+    return result
+
+
+def _with_steps(training: Mapping[str, Any], real: int) -> dict[str, Any]:
+    training = {"batch_size": 32, "steps": None, "epochs": None, **training}
+    steps = length_in_steps(
+        training["steps"], training.pop("epochs"), real, training["batch_size"]
+    )
+    return {**training, "steps": steps}
+
+
+def _facts(training: Mapping[str, Any]) -> dict[str, Any]:
+    weights = training.get("weights")
+    # A file's name alone: its folder is nobody's business.
+    name = None if weights is None else pathlib.Path(weights).name
+    return {**training, "weights": name}
+
+
+def _data(splits: Mapping[str, LabelledImages]) -> dict[str, Any]:
+    def counted(name: str) -> dict[str, Any]:
+        part = splits[name]
+        return {
+            "photos": len(part),
+            "cases": len(np.unique(part.cases)),
+            "fingerprint": fingerprint_of(part),
+        }
+
+    return {
+        "conditions": list(splits["train"].conditions),
+        "image_size": splits["train"].images.shape[1],
+        **{name: counted(name) for name in ("train", "validation", "test")},
+    }
+
+
+def _read_json(path: pathlib.Path) -> Any:
+    with contextlib.suppress(OSError, ValueError):
+        return json.loads(path.read_text("utf-8"))
+    return None
+
+
+# === Comparing ===
+
+
+def _described(one: SyntheticSet) -> dict[str, Any]:
+    return {
+        "name": one.name,
+        "generator": one.generator,
+        "images": len(one.images),
+        "generator_cases": len(set(one.generator_cases)),
+    }
+
+
+def _groups(arms: Sequence[StudyArm]) -> dict[str, list[StudyArm]]:
+    """Arms of equally many training cases, the baseline first, by name."""
+    groups: dict[str, list[StudyArm]] = {}
+    for arm in arms:
+        count = arm.train_cases
+        name = ALL_CASES if count is None else f"{count}-cases"
+        groups.setdefault(name, []).append(arm)
+    return groups
+
+
+def _compared(
+    folder: pathlib.Path,
+    name: str,
+    group: Sequence[StudyArm],
+    seeds: int,
+    settings: Mapping[str, Any],
+    announce: Callable[[str], None],
+    progress: Callable,
+) -> dict[str, Any]:
+    """Compares the arms of a group, and writes that into its folder."""
+    announce(f"comparing {len(group)} arms of {group[0].train_cases or 'all'} cases")
+    paths = {
+        arm.label: [folder / "runs" / arm.name / f"seed-{k}" for k in range(seeds)]
+        for arm in group
+    }
+    read = [_with_short_paths(arm, folder) for arm in read_arms(paths)]
+    comparison = compare(read, **settings, progress=progress)
+    with output_folder(folder / COMPARISON / name, overwrite=True) as aside:
+        write_comparison(aside, comparison)
+    return comparison
+
+
+def _with_short_paths(arm: Arm, folder: pathlib.Path) -> Arm:
+    predictions = tuple(
+        dataclasses.replace(p, source=os.path.relpath(p.source, folder))
+        for p in arm.predictions
+    )
+    return dataclasses.replace(arm, predictions=predictions)
+
+
+def _rows(
+    group: Sequence[StudyArm],
+    comparison: Mapping[str, Any],
+    runs: Mapping[str, Sequence[Mapping[str, Any]]],
+    cases: int,
+) -> Iterable[dict[str, Any]]:
+    for arm, report, found in zip(
+        group, comparison["arms"], [None, *comparison["comparisons"]], strict=True
+    ):
+        scores = _curve_scores(report)
+        saw = None
+        if arm.synthetic is not None and arm.train_cases is not None:
+            count = len(set(arm.synthetic.generator_cases))
+            every = "all " if count == cases else ""
+            saw = f"the generator saw {every}{count} training cases"
+        yield {
+            "arm": arm.name,
+            "label": arm.label,
+            "kind": arm.kind,
+            "synthetic": arm.synthetic and arm.synthetic.name,
+            "ratio": arm.ratio,
+            "train_cases": arm.train_cases,
+            "generator_saw": saw,
+            "scores": scores,
+            "compared_with": found and group[0].name,
+            "minus": found and _curve_scores(found),
+            "runs": [
+                {**run, **{name: s["seeds"][k] for name, s in scores.items()}}
+                for k, run in enumerate(runs[arm.name])
+            ],
+        }
+
+
+def _curve_scores(report: Mapping[str, Any]) -> dict[str, Any]:
+    known = {**report["scores"], "gap_macro_recall": report["gaps"]["macro_recall"]}
+    return {name: known[name] for name in CURVE_SCORES}
+
+
+def _remarks(metrics: Mapping[str, Any]) -> list[str]:
+    training, data = metrics["training"], metrics["data"]
+    remarks = [
+        f"Every run took {training['steps']} steps of {training['batch_size']} images, "
+        "with synthetic images or without: arms differ in what they saw, not in how "
+        "long they trained. The checkpoint of best macro-F1 on validation is scored.",
+        "No interval and no p-value is corrected for the number of arms: the best of "
+        "many ratios looks better than it is. Do not choose a ratio and score it on "
+        "the same photos.",
+    ]
+    if metrics["seeds"] == 1:
+        remarks.append(
+            "Every arm was trained once: how far runs differ by chance is unknown."
+        )
+    elif metrics["seeds"] < FEW_SEEDS:
+        remarks.append(
+            f"{metrics['seeds']} training seeds tell little of how much seeds vary; "
+            "intervals are wide for it."
+        )
+    if any(arm["synthetic"] and not arm["train_cases"] for arm in metrics["arms"]):
+        remarks.append(
+            "Of one seed, a smaller ratio's images are among a larger one's; every "
+            "condition gives the same share of its synthetic images."
+        )
+    for one in metrics["synthetic"]:
+        of = f"{one['generator_cases']} of {data['train']['cases']} training cases"
+        remarks.append(
+            f"{one['name']}: {one['images']} images of a generator that was trained on "
+            f"{of}."
+        )
+    saw = sorted({a["generator_saw"] for a in metrics["arms"] if a["generator_saw"]})
+    if saw:
+        remarks.append(
+            f"In the arms of few training cases, {', '.join(saw)}: with synthetic "
+            "images they know more than their own cases. What they gain is more than "
+            "images of a generator of those few cases would give."
+        )
+    if any(arm["train_cases"] for arm in metrics["arms"]):
+        remarks.append(
+            "Which few cases are trained on depends on the seed, equally in arms with "
+            "and without synthetic images; the smaller sets lie within the larger. "
+            "Steps are as many as with all cases, so that few photos are seen often."
+        )
+    more = metrics["more_real"]
+    if more:
+        left_out = f", {more['left_out']} left out" if more["left_out"] else ""
+        remarks.append(
+            f"More real photos: {more['photos']} of {more['cases']} cases, added to "
+            f"{data['train']['photos']} (those in training already{left_out}, do not "
+            "count). The ceiling of what more images can give."
+        )
+    copies = metrics["copies"]
+    if copies is None:
+        remarks.append(
+            "Copies of validation and test photos among the training images were not "
+            "looked for."
+        )
+    elif copies["found"]:
+        remarks.append(
+            f"{copies['found']} of {copies['photos']} training photos look the same as "
+            f"validation or test photos ({copies['pairs']}), which was allowed: all "
+            "scores are too good."
+        )
+    return remarks

@@ -1,0 +1,319 @@
+"""The augmentation study: arms, nested cases, curves, what goes on after a stop."""
+
+import csv
+import dataclasses
+import json
+import pathlib
+import re
+
+import numpy as np
+import pytest
+import sklearn.metrics
+from coloured_spots import spots
+
+from dermgan_tf.augmentation_report import summary_lines
+from dermgan_tf.augmentation_study import (
+    SyntheticSet,
+    case_order,
+    run_augmentation_study,
+    study_arms,
+)
+from dermgan_tf.errors import InputError
+from dermgan_tf.labelled_images import joined
+from dermgan_tf.leakage import trained_case_digests
+from dermgan_tf.photo_io import read_photo
+from dermgan_tf.predictions import read_predictions
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def photos(count, seed, types=2):
+    split = spots(count, seed, labels=np.arange(count) % 3)
+    skin_types = 1 + np.arange(count) // 3 % types
+    return dataclasses.replace(split, skin_types=skin_types)
+
+
+SPLITS = {"train": photos(24, 0), "validation": photos(12, 1), "test": photos(63, 2)}
+CASES = sorted(set(SPLITS["train"].cases))
+PAINTED = SyntheticSet(
+    "painted", dataclasses.replace(spots(30, 3), cases=None), "f" * 64, CASES
+)
+TRAINING = {
+    "architecture": "small_conv",
+    "weights": None,
+    "batch_size": 8,
+    "epochs": 1,
+    "learning_rate": 3e-3,
+    "log_every": 1,
+}
+ARMS = {
+    "synthetic": [PAINTED],
+    "ratios": [0, 1],
+    "resamples": 100,
+    "rarest": 2,
+}
+
+
+def arms_of(**changes):
+    arguments = {
+        "synthetic": [PAINTED],
+        "ratios": [0, 0.5, 1],
+        "no_augmentation_arm": True,
+        "more_real": True,
+        "train_cases": [],
+        "train_cases_ratio": None,
+    }
+    return study_arms(SPLITS["train"], **{**arguments, **changes})
+
+
+def test_every_arm_is_named_for_what_it_is():
+    assert [arm.name for arm in arms_of()] == [
+        "baseline",
+        "no-augmentation",
+        "painted-x0.5",
+        "painted-x1",
+        "more-real",
+    ]
+    few = arms_of(train_cases=[4, None, 2], no_augmentation_arm=False, more_real=False)
+    assert [(arm.name, arm.train_cases) for arm in few[3:]] == [
+        ("baseline-2-cases", 2),
+        ("painted-x1-2-cases", 2),
+        ("baseline-4-cases", 4),
+        ("painted-x1-4-cases", 4),
+    ]
+    # The end of the curve over cases is trained, too, where no ratio has it.
+    more = arms_of(train_cases=[2, None], train_cases_ratio=1.25)
+    assert "painted-x1.25" in [arm.name for arm in more]
+    # Of few cases a ratio may ask for more than there is.
+    assert "painted-x9-2-cases" in [
+        arm.name for arm in arms_of(train_cases=[2], train_cases_ratio=9)
+    ]
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        (
+            {"ratios": [0, 2]},
+            "painted holds 30 synthetic images; a ratio of 2 to 24 training photos "
+            "takes 48: generate more, or stay at 1.25 or less",
+        ),
+        ({"ratios": [-1]}, "from 0 on"),
+        (
+            {"ratios": [0], "no_augmentation_arm": False, "more_real": False},
+            "nothing to compare",
+        ),
+        ({"train_cases": [9]}, "9 of 8 training cases; want 2 to 8"),
+        ({"train_cases": [4], "synthetic": []}, "with and without synthetic images"),
+        ({"train_cases": [4], "ratios": [0]}, "a ratio above 0"),
+        ({"synthetic": [PAINTED, PAINTED]}, "'painted' is taken"),
+        ({"synthetic": [dataclasses.replace(PAINTED, name="a/b")]}, "letters, digits"),
+    ],
+)
+def test_arms_that_cannot_be(changes, message):
+    with pytest.raises(InputError, match=message):
+        arms_of(**changes)
+
+
+def test_the_first_cases_have_the_shares_of_all_and_are_nested():
+    labels = np.repeat([0, 1, 2], [60, 30, 10])
+    images = spots(100, 5, labels=labels)
+    images = dataclasses.replace(images, cases=np.array([f"c{i}" for i in range(100)]))
+    order = case_order(images, seed=3)
+    assert sorted(order) == sorted(images.cases)
+    label_of = dict(zip(images.cases, labels, strict=True))
+    for count in (10, 20, 50):
+        counts = np.bincount([label_of[case] for case in order[:count]], minlength=3)
+        assert abs(counts - np.array([0.6, 0.3, 0.1]) * count).max() <= 1
+    assert order.tolist() != case_order(images, seed=4).tolist()
+    assert order.tolist() == case_order(images, seed=3).tolist()
+
+
+class Halves:
+    """An embedding that tells all pictures apart."""
+
+    name, fingerprint = "halves", "h"
+
+    def embed(self, images, batch_size=32):
+        flat = [image[::4, ::4].ravel() for image in images]
+        return np.array(flat, np.float32)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("study") / "study"
+
+
+@pytest.fixture(scope="module")
+def study(folder):
+    """Stopped within the second run, and gone on with."""
+    more = joined([SPLITS["train"].take(np.arange(5)), photos(9, 8)])
+    arguments = {
+        **ARMS,
+        "seeds": 1,
+        "no_augmentation_arm": True,
+        "more_real": more,
+        "train_cases": [4],
+        "embedding": Halves(),
+    }
+    answers = iter([False] * 4 + [True] * 9)
+    said = []
+    with pytest.raises(InputError, match="stopped after step 2 of 3 of no augment"):
+        run_augmentation_study(
+            SPLITS,
+            folder,
+            TRAINING,
+            **arguments,
+            stop_requested=lambda: next(answers),
+        )
+    assert (folder / "runs/no-augmentation/seed-0/checkpoints/step-2.index").exists()
+    assert not (folder / "metrics.json").exists()
+    first = (folder / "runs/baseline/seed-0/classifier.keras").stat().st_mtime_ns
+    metrics = run_augmentation_study(
+        SPLITS, folder, TRAINING, **arguments, announce=said.append
+    )
+    assert said[0] == "baseline, seed 0, 1 of 6"
+    assert said[-2:] == ["comparing 4 arms of all cases", "comparing 2 arms of 4 cases"]
+    own = folder / "runs/baseline/seed-0/classifier.keras"
+    assert own.stat().st_mtime_ns == first
+    return metrics
+
+
+def test_arms_differ_in_what_is_said_of_them_alone(study, folder):
+    told = {
+        (arm["arm"], run["seed"]): json.loads(
+            (folder / run["folder"] / "classifier.json").read_text("utf-8")
+        )
+        for arm in study["arms"]
+        for run in arm["runs"]
+    }
+    assert len(told) == 6
+    base = told["baseline", 0]
+    for (arm, seed), card in told.items():
+        assert card["trained_steps"] == 3 and card["seed"] == seed
+        assert card["copies"]["found"] == 0
+        few = arm.endswith("-cases")
+        differs = {k for k, v in card["settings"].items() if v != base["settings"][k]}
+        if arm == "no-augmentation":
+            assert differs == {"augment"}
+        elif card["synthetic"]:
+            assert differs == {"synthetic_ratio"}
+            assert card["synthetic"]["images"] == (12 if few else 24)
+            assert card["trained_cases"] == trained_case_digests(CASES)
+        else:
+            assert not differs
+        expected = {"more-real": 33}.get(arm, 12 if few else 24)
+        assert card["images"]["train"] == expected
+    assert told["baseline-4-cases", 0]["trained_cases"] == trained_case_digests(
+        case_order(SPLITS["train"], 0)[:4]
+    )
+    assert not list(folder.glob("runs/*/*/checkpoints"))
+    assert not list(folder.glob("runs/*/*/saved_model"))
+
+
+def test_the_numbers_are_those_of_scikit_learn_on_the_predictions(study, folder):
+    for arm in study["arms"]:
+        for run in arm["runs"]:
+            found = read_predictions(folder / run["folder"] / "predictions/test.csv")
+            predicted = found.probabilities.argmax(axis=1)
+            assert run["macro_f1"] == pytest.approx(
+                sklearn.metrics.f1_score(found.labels, predicted, average="macro")
+            )
+            assert run["top_1"] == pytest.approx(np.mean(predicted == found.labels))
+            recalls = [
+                sklearn.metrics.recall_score(
+                    found.labels[found.skin_types == t],
+                    predicted[found.skin_types == t],
+                    average="macro",
+                )
+                for t in (1, 2)
+            ]
+            assert run["gap_macro_recall"] == pytest.approx(abs(np.diff(recalls)[0]))
+    rows = {arm["arm"]: arm for arm in study["arms"]}
+    for arm, baseline in (
+        ("painted-x1", "baseline"),
+        ("painted-x1-4-cases", "baseline-4-cases"),
+    ):
+        assert rows[arm]["compared_with"] == baseline
+        ours, theirs = (rows[n]["scores"]["macro_f1"]["value"] for n in (arm, baseline))
+        assert rows[arm]["minus"]["macro_f1"]["value"] == pytest.approx(ours - theirs)
+    assert rows["baseline"]["minus"] is None
+    with open(folder / "table.csv", newline="") as file:
+        table = list(csv.DictReader(file))
+    assert len(table) == 6
+    assert float(table[-1]["top_1"]) == study["arms"][-1]["runs"][-1]["top_1"]
+    assert [row["train_cases"] for row in table] == ["all"] * 4 + ["4"] * 2
+
+
+def test_the_report_tells_what_must_be_known(study, folder):
+    saw = "the generator saw all 8 training cases"
+    assert [arm["arm"] for arm in study["arms"] if arm["generator_saw"] == saw] == [
+        "painted-x1-4-cases"
+    ]
+    assert study["more_real"] == {"photos": 9, "cases": 3, "left_out": 5}
+    page = (folder / "report.html").read_text("utf-8")
+    for text in (saw, "Every arm was trained once", "McNemar", "more real photos"):
+        assert text in page
+    assert not re.search(r"(src|href)=\"(?!data:)", page) and "http" not in page
+    figures = ("ratios", "ratio_differences", "cases", "case_differences")
+    for name in figures:
+        assert np.ptp(read_photo(folder / f"{name}.png")) > 200
+    assert page.count("data:image/png;base64,") == len(figures) + 6 + 4
+    lines = summary_lines(study)
+    assert len(lines) == 6 and lines[-1].startswith("painted 1 : 1, 4 cases: macro F1 ")
+    assert (folder / "comparison/4-cases/comparison.json").is_file()
+
+
+def test_every_number_is_documented(study):
+    text = (ROOT / "docs/augmentation.md").read_text("utf-8")
+    text += (ROOT / "docs/comparison.md").read_text("utf-8")
+    documented = set(re.findall(r"[a-z_0-9]+", text))
+
+    def keys(value):
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                yield key
+                yield from keys(inner)
+        elif isinstance(value, list):
+            for inner in value:
+                yield from keys(inner)
+
+    found = set(keys(study))
+    assert len(found) > 50
+    assert not found - documented
+
+
+def test_more_seeds_may_follow_but_nothing_else(study, folder):
+    said = []
+    arguments = {**ARMS, "ratios": [0], "no_augmentation_arm": True, "seeds": 2}
+    before = (folder / "runs/baseline/seed-0/history.csv").stat().st_mtime_ns
+    again = run_augmentation_study(
+        SPLITS, folder, TRAINING, **arguments, announce=said.append
+    )
+    assert (folder / "runs/baseline/seed-0/history.csv").stat().st_mtime_ns == before
+    assert said[0] == "baseline, seed 0, 1 of 4" and len(said) == 5
+    assert [arm["arm"] for arm in again["arms"]] == ["baseline", "no-augmentation"]
+    assert [run["seed"] for run in again["arms"][0]["runs"]] == [0, 1]
+    assert again["copies"] is None and "were not looked for" in again["remarks"][-1]
+    with pytest.raises(InputError, match="begun with steps 3, this call asks for 6"):
+        run_augmentation_study(SPLITS, folder, {**TRAINING, "epochs": 2}, **ARMS)
+    other = {**SPLITS, "test": photos(63, 6)}
+    with pytest.raises(InputError, match="begun with data test fingerprint"):
+        run_augmentation_study(other, folder, TRAINING, **ARMS)
+
+
+def test_more_photos_must_not_be_of_held_out_cases(tmp_path):
+    held = joined([SPLITS["test"].take(np.arange(3)), photos(9, 8)])
+    with pytest.raises(InputError, match="has 1 cases of the test split, 'c2-0' first"):
+        run_augmentation_study(SPLITS, tmp_path, TRAINING, more_real=held)
+    with pytest.raises(InputError, match="no photo that is not in training already"):
+        run_augmentation_study(SPLITS, tmp_path, TRAINING, more_real=SPLITS["train"])
+    rare = dataclasses.replace(SPLITS["train"], labels=np.repeat([0, 1], [21, 3]))
+    with pytest.raises(InputError, match="the 2 cases of seed . show one condition"):
+        run_augmentation_study(
+            {**SPLITS, "train": rare}, tmp_path, TRAINING, **ARMS, train_cases=[2]
+        )
+    with pytest.raises(InputError, match="there are no test photos"):
+        two = {name: SPLITS[name] for name in ("train", "validation")}
+        run_augmentation_study(two, tmp_path, TRAINING, **ARMS)
+    assert not list(tmp_path.iterdir())
