@@ -4,3 +4,32 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+
+# Files that start processes or train for long. With several workers they go first, so
+# that none is left for the end, when the other workers are idle.
+_LONG = (
+    "test_quickstart_program",
+    "test_killed_runs",
+    "test_cluster",
+    "test_distribution",
+    "test_ablation_program",
+    "test_train_gan_program",
+    "test_train_classifier_program",
+    "test_classifier_training",
+    "test_evaluate_gan_program",
+    "test_export_generate_programs",
+    "test_augmentation_study",
+    "test_tune_program",
+    "test_networks",
+)
+
+
+def pytest_configure(config):
+    # pytest-xdist would put files of many tests first, which are not the long ones.
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items):
+    places = {name: place for place, name in enumerate(_LONG)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
