@@ -1,6 +1,6 @@
-"""The networks that tell skin conditions, their predictions, and how good those are.
+"""The networks that tell skin conditions, and their predictions.
 
-`dermgan_tf.classifier_training` trains them.
+`dermgan_tf.classifier_training` trains them, `dermgan_tf.comparison` compares them.
 """
 
 import os
@@ -10,8 +10,6 @@ import numpy as np
 
 from dermgan_tf.backbones import build_backbone
 from dermgan_tf.errors import InputError
-from dermgan_tf.labelled_images import LabelledImages
-from dermgan_tf.metrics.bootstrap import case_resamples, percentile_interval
 
 
 def build_classifier(
@@ -115,67 +113,6 @@ def predict_logits(
     return _by_batches(logits, images, batch_size, model.output_shape)
 
 
-def score_classifier(
-    truth: LabelledImages,
-    probabilities: np.ndarray,
-    resamples: int = 1000,
-    seed: int = 0,
-) -> dict:
-    """Scores predictions on real images, with 95 % intervals over resampled cases.
-
-    Args:
-        truth: real images that were not trained on, with their cases.
-        probabilities: [N, conditions].
-        resamples: int. Bootstrap samples of the cases.
-        seed: int. Of the bootstrap.
-
-    Returns:
-        dict of images, cases, top_1, macro_f1 and by_condition. top_1 and macro_f1 are
-        dicts of value and interval_95; macro_f1 averages the conditions that have an
-        image in `truth`, and names the others under undefined. by_condition has a dict
-        a condition: condition, images, cases, f1 (value, interval_95). What is
-        undefined is None, never 0: the F1 of a condition without an image, and the
-        interval of one with fewer than two cases.
-
-    Raises:
-        InputError: for no cases, or probabilities of another shape or not finite.
-    """
-    return _scores(truth, *_statistics(truth, probabilities, resamples, seed))
-
-
-def compare_classifiers(
-    truth: LabelledImages,
-    baseline: np.ndarray,
-    augmented: np.ndarray,
-    resamples: int = 1000,
-    seed: int = 0,
-) -> dict:
-    """Scores two classifiers on one test set, and their difference.
-
-    Args:
-        truth: real images that neither was trained on, with their cases.
-        baseline: [N, conditions], probabilities of the first.
-        augmented: [N, conditions], probabilities of the second.
-        resamples: int. Bootstrap samples of the cases, the same for both.
-        seed: int. Of the bootstrap.
-
-    Returns:
-        dict of baseline, augmented and difference (augmented − baseline, paired), each
-        as `score_classifier` returns it.
-
-    Raises:
-        InputError: as `score_classifier`.
-    """
-    first = _statistics(truth, baseline, resamples, seed)
-    second = _statistics(truth, augmented, resamples, seed)
-    difference = [b - a for a, b in zip(first, second, strict=True)]
-    return {
-        "baseline": _scores(truth, *first),
-        "augmented": _scores(truth, *second),
-        "difference": _scores(truth, *difference),
-    }
-
-
 def _by_batches(function, images, batch_size, output_shape) -> np.ndarray:
     starts = range(0, len(images), batch_size)
     parts = [function(np.asarray(images[i : i + batch_size])) for i in starts]
@@ -203,83 +140,3 @@ def _draw_weights(model: keras.Model, seed: int) -> None:
         if len(weight.shape) > 1:  # not biases and normalisation
             initializer = keras.initializers.GlorotUniform(seed=int(own_seed) % 2**31)
             weight.assign(initializer(weight.shape))
-
-
-def confusion_matrix(
-    labels: np.ndarray, predicted: np.ndarray, count: int
-) -> np.ndarray:
-    """int [count, count]: how many images of each condition were taken for each."""
-    pairs = np.bincount(labels * count + predicted, minlength=count * count)
-    return pairs.reshape(count, count)
-
-
-def top_1_and_f1(confusion: np.ndarray) -> np.ndarray:
-    """[top-1, macro-F1, F1 of each condition]; NaN for conditions without an image."""
-    hits = np.diag(confusion)
-    actual, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
-    f1 = np.full(len(hits), np.nan)
-    present = actual > 0
-    f1[present] = (2 * hits / np.maximum(actual + predicted, 1))[present]
-    return np.array([hits.sum() / confusion.sum(), f1[present].mean(), *f1])
-
-
-def _statistics(truth, probabilities, resamples, seed) -> tuple[np.ndarray, np.ndarray]:
-    """`top_1_and_f1` of all images, and of each resample [resamples, …]."""
-    count = len(truth.conditions)
-    probabilities = np.asarray(probabilities)
-    if probabilities.shape != (len(truth), count) or not len(truth):
-        raise InputError(
-            f"probabilities are {list(probabilities.shape)}, the truth has "
-            f"{len(truth)} images of {count} conditions"
-        )
-    if not np.isfinite(probabilities).all():
-        raise InputError("probabilities have NaN or infinity")
-    if truth.cases is None:
-        raise InputError("images to score need their cases: only real ones are scored")
-    predicted = probabilities.argmax(axis=1)
-
-    def statistics(items):
-        return top_1_and_f1(
-            confusion_matrix(truth.labels[items], predicted[items], count)
-        )
-
-    resampled = [
-        statistics(items) for items in case_resamples(truth.cases, resamples, seed)
-    ]
-    return statistics(slice(None)), np.array(resampled)
-
-
-def _scores(truth: LabelledImages, values: np.ndarray, resampled: np.ndarray) -> dict:
-    def score(i: int, cases: int) -> dict:
-        defined = not np.isnan(values[i])
-        return {
-            "value": float(values[i]) if defined else None,
-            "interval_95": (
-                percentile_interval(resampled[:, i]) if defined and cases > 1 else None
-            ),
-        }
-
-    def of(label: int) -> np.ndarray:
-        return truth.labels == label
-
-    cases = len(np.unique(truth.cases))
-    return {
-        "images": len(truth),
-        "cases": cases,
-        "top_1": score(0, cases),
-        "macro_f1": {
-            **score(1, cases),
-            "undefined": [
-                name for k, name in enumerate(truth.conditions) if not of(k).any()
-            ],
-        },
-        "by_condition": [
-            {
-                "condition": name,
-                "images": int(of(k).sum()),
-                "cases": len(np.unique(truth.cases[of(k)])),
-                "f1": score(2 + k, len(np.unique(truth.cases[of(k)]))),
-            }
-            for k, name in enumerate(truth.conditions)
-        ],
-    }

@@ -577,7 +577,7 @@ def _finish(
     for name, values in logits.items():
         write_predictions(
             folder / "predictions" / f"{name}.csv",
-            _predictions(splits[name], name, calibrated(values, temperature)),
+            predictions_of(splits[name], name, calibrated(values, temperature)),
         )
     outcome = {
         "temperature": temperature,
@@ -595,9 +595,16 @@ def _finish(
     return outcome
 
 
-def _predictions(
+def predictions_of(
     split: LabelledImages, name: str, probabilities: np.ndarray
 ) -> Predictions:
+    """Probabilities [N, K] with what the photos of a split are; ids where they lack.
+
+    Args:
+        split: photographs, with cases.
+        name: str. The split's, for ids such as "test/000017".
+        probabilities: [N, K].
+    """
     ids, types = split.image_ids, split.skin_types
     return Predictions(
         image_ids=np.array([f"{name}/{i:06d}" for i in range(len(split))])

@@ -242,7 +242,7 @@ def labelled_crops(
     info = read_pairs_info(data_dir)
     conditions, total = info.vocabulary.conditions, info.counts.get(split, 0)
     drawn = set(np.random.default_rng(seed).permutation(total)[:max_images].tolist())
-    images, labels, cases = [], [], []
+    images, labels, cases, skin_types = [], [], [], []
     for position, pair in enumerate(read_pairs(data_dir, split)):
         if position not in drawn:
             continue
@@ -254,9 +254,16 @@ def labelled_crops(
         images.append(pair["image"])
         labels.append(conditions.index(pair["condition"]))
         cases.append(pair["case_id"])
+        skin_types.append(pair["fitzpatrick"])
     if not images:
         raise InputError(f"{os.fspath(data_dir)}: split {split!r} is empty")
-    return LabelledImages(np.stack(images), labels, conditions, np.array(cases))
+    return LabelledImages(
+        np.stack(images),
+        labels,
+        conditions,
+        np.array(cases),
+        skin_types=np.array(skin_types),
+    )
 
 
 def read_labelled_splits(

@@ -1,5 +1,6 @@
 """The whole main job, small, on phantom data: from drawn photographs to a report."""
 
+import collections
 import contextlib
 import dataclasses
 import json
@@ -12,8 +13,6 @@ from typing import Any
 import numpy as np
 
 from dermgan_tf import (
-    classifier,
-    classifier_training,
     generation,
     generation_plan,
     labelled_images,
@@ -21,6 +20,11 @@ from dermgan_tf import (
     training,
 )
 from dermgan_tf.annotations import read_annotations
+from dermgan_tf.classifier import predict
+from dermgan_tf.classifier_training import fit_classifier, predictions_of
+from dermgan_tf.comparison import compare
+from dermgan_tf.comparison_arms import Arm
+from dermgan_tf.comparison_report import write_comparison
 from dermgan_tf.embeddings import build_embedding
 from dermgan_tf.evaluation import evaluate
 from dermgan_tf.evaluation_report import write_evaluation
@@ -102,9 +106,9 @@ def run_quickstart(
 
     Draw → annotations → pairs → train → export → sheets → Fréchet distance → a
     classifier without and with synthetic images → report.html. All in `output_dir`:
-    photos/, pairs/, model/, generator/ (the SavedModel), sweeps/, evaluation/ (a
-    report of its own), report.html, metrics.json. Deterministic: the same machine and
-    arguments give the same numbers.
+    photos/, pairs/, model/, generator/ (the SavedModel), sweeps/, evaluation/ and
+    comparison/ (reports of their own), report.html, metrics.json. Deterministic: the
+    same machine and arguments give the same numbers.
 
     Args:
         output_dir: an existing, empty folder.
@@ -196,7 +200,7 @@ def run_quickstart(
         )
         arms = {}
         for name, more in (("baseline", None), ("augmented", synthetic)):
-            arms[name] = classifier_training.fit_classifier(
+            arms[name] = fit_classifier(
                 crops["train"],
                 crops["validation"],
                 more,
@@ -204,11 +208,19 @@ def run_quickstart(
                 seed=seed,
                 progress=progress,
             )
-        comparison = classifier.compare_classifiers(
-            crops["test"],
-            *(classifier.predict(arm, crops["test"].images) for arm in arms.values()),
+        test = crops["test"]
+        comparison = compare(
+            [
+                Arm(name, (predictions_of(test, "test", predict(arm, test.images)),))
+                for name, arm in arms.items()
+            ],
+            train_counts=collections.Counter(
+                crops["train"].conditions[k] for k in crops["train"].labels
+            ),
             seed=seed,
         )
+        (output_dir / "comparison").mkdir()
+        write_comparison(output_dir / "comparison", comparison)
         arms["baseline"].save(output_dir / f"{EMBEDDING_NAME}.keras")
     with timer.step("evaluate"):
         evaluation = evaluate(

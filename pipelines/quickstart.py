@@ -61,8 +61,14 @@ def print_summary(metrics, output_dir):
             f"{format_interval(trials['interval_95'])})"
         )
     comparison = metrics["classifier"]["comparison"]
-    for arm in ("baseline", "augmented", "difference"):
-        score = comparison[arm]["macro_f1"]
+    baseline, augmented = comparison["arms"]
+    (difference,) = comparison["comparisons"]
+    for arm, found in (
+        ("baseline", baseline),
+        ("augmented", augmented),
+        ("difference", difference),
+    ):
+        score = found["scores"]["macro_f1"]
         print(
             f"macro F1, {arm}: {format_number(score['value'])} "
             f"(95 %: {format_interval(score['interval_95'])})"

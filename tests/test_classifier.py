@@ -5,21 +5,17 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
-import sklearn.metrics
 from coloured_spots import CONDITIONS, spots
 
 from dermgan_tf.classifier import (
     build_classifier,
-    compare_classifiers,
     predict,
     predict_logits,
-    score_classifier,
 )
 from dermgan_tf.classifier_training import fit_classifier
 from dermgan_tf.embeddings import Embedding
 from dermgan_tf.errors import InputError
 from dermgan_tf.labelled_images import LabelledImages, labelled_crops
-from dermgan_tf.metrics import case_resamples
 from dermgan_tf.prepare import LoadedPhoto, prepare_pairs
 from dermgan_tf.semantic_map import Roi
 from dermgan_tf.vocabulary import Vocabulary
@@ -39,78 +35,6 @@ def test_predictions_come_by_batches_and_are_the_softmax_of_the_logits(trained):
     expected = powers / powers.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(probabilities, expected, rtol=1e-4, atol=1e-7)
     assert predict(trained, images[:0]).shape == (0, 3)
-
-
-def random_predictions(truth, seed):
-    probabilities = np.random.default_rng(seed).dirichlet(
-        np.ones(len(truth.conditions)), len(truth)
-    )
-    rows = np.arange(len(truth))
-    probabilities[rows[::2], truth.labels[::2]] += 1  # half of them right
-    return probabilities / probabilities.sum(axis=1, keepdims=True)
-
-
-def test_scores_are_scikit_learns():
-    truth = spots(80, 5)
-    probabilities = random_predictions(truth, 0)
-    predicted = probabilities.argmax(axis=1)
-    result = score_classifier(truth, probabilities, resamples=50, seed=9)
-    f1 = sklearn.metrics.f1_score(truth.labels, predicted, average=None)
-    assert result["images"] == 80 and result["cases"] == 27
-    assert result["top_1"]["value"] == pytest.approx(
-        sklearn.metrics.accuracy_score(truth.labels, predicted)
-    )
-    assert result["macro_f1"]["value"] == pytest.approx(f1.mean())
-    assert result["macro_f1"]["undefined"] == []
-    for k, row in enumerate(result["by_condition"]):
-        assert row["condition"] == CONDITIONS[k]
-        assert row["images"] == np.count_nonzero(truth.labels == k)
-        assert row["cases"] == len(set(truth.cases[truth.labels == k]))
-        assert row["f1"]["value"] == pytest.approx(f1[k])
-    resampled = [
-        sklearn.metrics.f1_score(truth.labels[i], predicted[i], average="macro")
-        for i in case_resamples(truth.cases, 50, seed=9)
-    ]
-    assert result["macro_f1"]["interval_95"] == pytest.approx(
-        list(np.percentile(resampled, [2.5, 97.5]))
-    )
-
-
-def test_what_is_undefined_is_none_and_not_zero():
-    conditions = (*CONDITIONS, "never seen", "of one case")
-    truth = spots(40, 5, conditions, labels=np.array([0, 1, 2] * 13 + [4]))
-    probabilities = random_predictions(truth, 1)
-    probabilities[0] = np.eye(5)[3]  # taken for the one that is not there
-    result = score_classifier(truth, probabilities, resamples=50)
-    rows = {row["condition"]: row for row in result["by_condition"]}
-    assert rows["never seen"]["f1"] == {"value": None, "interval_95": None}
-    assert rows["of one case"]["f1"]["value"] is not None
-    assert rows["of one case"]["f1"]["interval_95"] is None
-    defined = [r["f1"]["value"] for r in rows.values() if r["f1"]["value"] is not None]
-    assert result["macro_f1"]["value"] == pytest.approx(np.mean(defined))
-    assert result["macro_f1"]["undefined"] == ["never seen"]
-
-
-def test_a_comparison_is_paired():
-    truth = spots(80, 5)
-    first, second = random_predictions(truth, 0), random_predictions(truth, 1)
-    result = compare_classifiers(truth, first, second, resamples=100, seed=2)
-    assert result["baseline"] == score_classifier(truth, first, 100, seed=2)
-    assert result["augmented"] == score_classifier(truth, second, 100, seed=2)
-    assert result["difference"]["top_1"]["value"] == pytest.approx(
-        result["augmented"]["top_1"]["value"] - result["baseline"]["top_1"]["value"]
-    )
-    differences = [
-        np.mean((second[i].argmax(1) == truth.labels[i]) * 1.0)
-        - np.mean((first[i].argmax(1) == truth.labels[i]) * 1.0)
-        for i in case_resamples(truth.cases, 100, seed=2)
-    ]
-    assert result["difference"]["top_1"]["interval_95"] == pytest.approx(
-        list(np.percentile(differences, [2.5, 97.5]))
-    )
-    same = compare_classifiers(truth, first, first, resamples=20)["difference"]
-    assert same["macro_f1"]["value"] == 0.0
-    assert same["macro_f1"]["interval_95"] == [0.0, 0.0]
 
 
 def test_a_trained_classifier_serves_as_an_embedding(trained, tmp_path):
@@ -167,16 +91,6 @@ def test_labelled_images_that_do_not_fit_together():
         LabelledImages(images, [0, 1], CONDITIONS)
     with pytest.raises(InputError, match="float64"):
         LabelledImages(images / 255, [0, 1, 2], CONDITIONS)
-
-
-def test_predictions_that_cannot_be_scored():
-    truth = spots(6, 0)
-    with pytest.raises(InputError, match=r"\[5, 3\], the truth has 6 images"):
-        score_classifier(truth, np.ones((5, 3)))
-    with pytest.raises(InputError, match="NaN"):
-        score_classifier(truth, np.full((6, 3), np.nan))
-    with pytest.raises(InputError, match="only real ones are scored"):
-        score_classifier(dataclasses.replace(truth, cases=None), np.ones((6, 3)))
 
 
 @dataclasses.dataclass(frozen=True)

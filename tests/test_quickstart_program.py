@@ -43,6 +43,7 @@ def test_leaves_what_it_promises(finished):
         "generator",
         "sweeps",
         "evaluation",
+        "comparison",
         "metrics.json",
         "report.html",
         "run.json",
@@ -57,10 +58,11 @@ def test_leaves_what_it_promises(finished):
 def test_report_stands_alone_and_shows_the_sheets(finished):
     output_dir, _ = finished
     page = (output_dir / "report.html").read_text(encoding="utf-8")
-    # Nothing to fetch; one link leads to the page beside it.
+    # Nothing to fetch; two links lead to the pages beside it.
     assert not re.search(r'src="(?!data:)', page)
-    assert re.findall(r'href="([^"]*)', page) == ["evaluation/report.html"]
-    assert (output_dir / "evaluation" / "report.html").is_file()
+    links = re.findall(r'href="([^"]*)', page)
+    assert links == ["evaluation/report.html", "comparison/report.html"]
+    assert all((output_dir / link).is_file() for link in links)
     assert page.count("data:image/png;base64,") == 5
     assert "phantom" in page and "baseline_classifier" in page
     assert str(output_dir) not in page
@@ -74,8 +76,9 @@ def test_numbers_carry_counts_and_intervals(finished):
     ]
     assert trials["trials"] == 50 and len(trials["interval_95"]) == 2
     comparison = metrics["classifier"]["comparison"]
-    for arm in ("baseline", "augmented", "difference"):
-        assert len(comparison[arm]["top_1"]["interval_95"]) == 2
+    assert [arm["name"] for arm in comparison["arms"]] == ["baseline", "augmented"]
+    for arm in (*comparison["arms"], *comparison["comparisons"]):
+        assert len(arm["scores"]["top_1"]["interval_95"]) == 2
     classifier = metrics["classifier"]
     wanted = 8 * classifier["images_per_condition"]
     assert classifier["real_images"] + classifier["synthetic_images"] == wanted
