@@ -153,41 +153,6 @@ def require_gan_inside(
     return cases
 
 
-def near_duplicates(
-    images: LabelledImages,
-    held_out: LabelledImages,
-    embedding: Any,
-    *,
-    batch_size: int = 32,
-    progress: Callable = silent,
-) -> list[NearDuplicate]:
-    """Finds images that look the same as a held-out photo, by the rule above.
-
-    Copies that were recompressed, resized, flipped or made brighter are found; of those
-    that were cropped or retouched, some.
-
-    Args:
-        images: training photos or synthetic images.
-        held_out: photos of the same image size, with their cases.
-        embedding: with `.embed`, as `dermgan_tf.embeddings.Embedding`.
-        batch_size: int ≥ 1. Images that are embedded together.
-        progress: see `dermgan_tf.progress`.
-
-    Returns:
-        One for each image that is one, with the photo that it looks most like, in order
-        of the images. In memory are the activations and thumbnails of the held-out
-        photos and of some hundred images.
-
-    Raises:
-        InputError: for held-out photos without cases, sets of two image sizes, or
-            activations that are not finite.
-    """
-    if not len(images):
-        held_out = held_out.take([])  # nothing to describe it for
-    photos = HeldOutPhotos(held_out, embedding, batch_size=batch_size)
-    return photos.copies_among(images, progress)
-
-
 class HeldOutPhotos:
     """Held-out photos, described once: many sets can be searched for copies of them.
 
@@ -195,7 +160,8 @@ class HeldOutPhotos:
 
     Args:
         photos: with their cases.
-        embedding, batch_size: as of `near_duplicates`.
+        embedding: with `.embed`, as `dermgan_tf.embeddings.Embedding`.
+        batch_size: int ≥ 1. Images that are embedded together.
         progress: see `dermgan_tf.progress`.
 
     Raises:
@@ -232,7 +198,23 @@ class HeldOutPhotos:
     def copies_among(
         self, images: LabelledImages, progress: Callable = silent
     ) -> list[NearDuplicate]:
-        """As `near_duplicates`."""
+        """Finds images that look the same as a held-out photo, by the module's rule.
+
+        Copies that were recompressed, resized, flipped or made brighter are found; of
+        those that were cropped or retouched, some.
+
+        Args:
+            images: training photos or synthetic images, of the photos' image size.
+            progress: see `dermgan_tf.progress`.
+
+        Returns:
+            One for each image that is one, with the photo that it looks most like, in
+            order of the images. In memory are the activations and thumbnails of the
+            held-out photos and of some hundred images.
+
+        Raises:
+            InputError: for images of another size, or activations that are not finite.
+        """
         photos = self._photos
         if images.images.shape[1:] != photos.images.shape[1:]:
             raise InputError(
@@ -274,35 +256,6 @@ class HeldOutPhotos:
                 float(correlations[row, photo]),
                 int(turns[row, photo]),
             )
-
-
-def require_no_near_duplicates(
-    images: LabelledImages,
-    held_out: LabelledImages,
-    embedding: Any,
-    name: str,
-    held_out_name: str,
-    *,
-    batch_size: int = 32,
-    progress: Callable = silent,
-) -> None:
-    """Refuses images among which `near_duplicates` finds any.
-
-    Args:
-        images, held_out, embedding, batch_size, progress: as of `near_duplicates`.
-        name, held_out_name: str. What the sets are, for the message.
-
-    Raises:
-        InputError: naming the first of them; and as `near_duplicates`.
-    """
-    found = near_duplicates(
-        images, held_out, embedding, batch_size=batch_size, progress=progress
-    )
-    if found:
-        raise InputError(
-            f"{len(found)} of {len(images)} {name} look the same as {held_out_name}: "
-            f"{named_pairs(found)}; take them out of either"
-        )
 
 
 def named_pairs(found: Iterable[NearDuplicate]) -> str:

@@ -17,7 +17,7 @@ from pipelines.study_flags import (
     define_judging_flags,
     define_training_flags,
 )
-from pipelines.train_gan import LOSS_WEIGHTS, StopRequest
+from pipelines.train_gan import LOSS_WEIGHTS
 
 
 def define_flags() -> None:
@@ -100,7 +100,7 @@ def main(args) -> None:
         max_images=args.max_images,
         keep_checkpoints=args.keep_checkpoints,
         overwrite=args.overwrite,
-        stop_requested=StopRequest().requested,
+        stop_requested=program.StopRequest().requested,
         announce=announce,
         progress=program.progress,
     )

@@ -27,8 +27,8 @@ from pipelines.classifier_flags import (
     read_synthetic_of,
     training_arguments,
 )
+from pipelines.comparison_flags import define_comparison_flags
 from pipelines.study_flags import announce
-from pipelines.train_gan import StopRequest
 
 
 def define_flags() -> None:
@@ -100,23 +100,7 @@ def define_flags() -> None:
     define_network_flags()
     define_schedule_flags()
     define_running_flags()
-    # Comparison.
-    flags.DEFINE_integer(
-        "resamples",
-        2000,
-        "Bootstrap samples of the test cases, and random swaps of each test.",
-        lower_bound=100,
-    )
-    flags.DEFINE_float(
-        "specificity",
-        0.9,
-        "Specificity, 0 to 1, at which one-vs-rest sensitivity is read off.",
-        lower_bound=0,
-        upper_bound=1,
-    )
-    flags.DEFINE_integer(
-        "rarest", 8, "Rare conditions whose mean F1 is compared.", lower_bound=1
-    )
+    define_comparison_flags()
     flags.DEFINE_bool(
         "keep_checkpoints",
         False,
@@ -162,7 +146,7 @@ def main(args) -> None:
         keep_checkpoints=args.keep_checkpoints,
         overwrite=args.overwrite,
         cache_dir=args.cache_dir,
-        stop_requested=StopRequest().requested,
+        stop_requested=program.StopRequest().requested,
         announce=announce,
         progress=program.progress,
     )
@@ -214,9 +198,10 @@ def read_more_real(args, conditions):
     import numpy as np
 
     from dermgan_tf.labelled_sources import open_source
+    from dermgan_tf.pairs import INFO_FILE
 
     folder = pathlib.Path(args.more_real)
-    in_classes = folder.is_dir() and not (folder / "pairs.json").exists()
+    in_classes = folder.is_dir() and not (folder / INFO_FILE).exists()
     pattern = args.case_pattern if in_classes else ""
     known = set(open_source(args.more_real, pattern).conditions)
     # It need not have photos of all conditions.

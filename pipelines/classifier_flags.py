@@ -3,6 +3,7 @@
 from absl import flags, logging
 
 from pipelines import program
+from pipelines.device_flags import define_precision_flags
 
 SOURCES = ("annotations", "image_dir", "data_dir", "tfds")
 # Flags that go to `train_classifier` under their own names.
@@ -184,19 +185,7 @@ def define_schedule_flags():
 
 
 def define_running_flags():
-    flags.DEFINE_bool(
-        "deterministic",
-        False,
-        "Use reproducible operations only, slower on GPUs: a run killed and continued "
-        "ends with the very weights of an uninterrupted one.",
-    )
-    flags.DEFINE_enum(
-        "mixed_precision",
-        "none",
-        ["none", "bfloat16", "float16"],
-        "Number format of the computations in training; weights stay float32, and what "
-        "is exported computes in float32.",
-    )
+    define_precision_flags()
     flags.DEFINE_integer(
         "validate_every",
         None,

@@ -12,6 +12,7 @@ import time
 from absl import flags
 
 from pipelines import program
+from pipelines.comparison_flags import define_comparison_flags
 
 
 def define_flags() -> None:
@@ -26,22 +27,7 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "output_dir", None, "Folder to make; holds the report.", required=True
     )
-    flags.DEFINE_integer(
-        "resamples",
-        2000,
-        "Bootstrap samples of the cases, and random swaps of each permutation test.",
-        lower_bound=100,
-    )
-    flags.DEFINE_float(
-        "specificity",
-        0.9,
-        "Specificity, 0 to 1, at which one-vs-rest sensitivity is read off.",
-        lower_bound=0,
-        upper_bound=1,
-    )
-    flags.DEFINE_integer(
-        "rarest", 8, "Rare conditions whose mean F1 is compared.", lower_bound=1
-    )
+    define_comparison_flags()
     flags.DEFINE_string(
         "train_counts",
         None,

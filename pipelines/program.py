@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -81,6 +82,28 @@ def progress(iterable: Iterable, total: int | None = None, desc: str = "") -> It
     from tqdm import tqdm
 
     return tqdm(iterable, total=total, desc=desc, file=sys.stderr, dynamic_ncols=True)
+
+
+class StopRequest:
+    """Turns the first Ctrl-C or polite kill into a request to save and stop.
+
+    The second one interrupts at once.
+    """
+
+    def __init__(self):
+        self.signal_name = ""
+        self._event = threading.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._request)
+
+    def requested(self) -> bool:
+        return self._event.is_set()
+
+    def _request(self, number, frame):
+        if self._event.is_set():
+            raise KeyboardInterrupt
+        self.signal_name = signal.Signals(number).name
+        self._event.set()
 
 
 def flag_values(values: Any) -> dict[str, Any]:

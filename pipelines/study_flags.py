@@ -4,6 +4,8 @@ import sys
 
 from absl import flags
 
+from pipelines.device_flags import define_precision_flags
+
 RATES = ("generator_learning_rate", "discriminator_learning_rate")
 SHARED = (
     "steps",
@@ -23,19 +25,8 @@ def define_training_flags() -> None:
     flags.DEFINE_integer(
         "base_filters", 64, "Filters of the networks' first blocks.", lower_bound=1
     )
-    flags.DEFINE_enum(
-        "mixed_precision",
-        "none",
-        ["none", "bfloat16", "float16"],
-        "Number format of the computations; weights stay float32.",
-    )
+    define_precision_flags()
     flags.DEFINE_bool("jit_compile", False, "Compile the training step with XLA.")
-    flags.DEFINE_bool(
-        "deterministic",
-        False,
-        "Use reproducible operations only, slower on GPUs: what was killed and goes on "
-        "ends with the very numbers of what was not.",
-    )
     flags.DEFINE_integer(
         "checkpoint_every",
         1000,

@@ -20,7 +20,7 @@ from pipelines.classifier_flags import (
     read_synthetic_of,
     training_arguments,
 )
-from pipelines.train_gan import StopRequest
+from pipelines.device_flags import define_strategy_flags
 
 
 def define_flags():
@@ -69,20 +69,7 @@ def define_flags():
         "Seed of initial weights, order, augmentation and dropout.",
         lower_bound=0,
     )
-    flags.DEFINE_enum(
-        "strategy",
-        "auto",
-        ["auto", "one_device", "mirrored", "multi_worker", "tpu"],
-        "Where to train: one device, all GPUs of this machine (mirrored), the machines "
-        "that TF_CONFIG lists (multi_worker), or a TPU. auto takes what there is.",
-    )
-    flags.DEFINE_string("tpu", None, "Name or address of the TPU; local on a TPU VM.")
-    flags.DEFINE_float(
-        "wait_for_workers",
-        600,
-        "Seconds to wait for the other machines of TF_CONFIG to come up.",
-        lower_bound=0,
-    )
+    define_strategy_flags()
 
 
 def main(args):
@@ -96,7 +83,7 @@ def main(args):
     strategy = make_strategy(args.strategy, args.tpu, args.wait_for_workers)
     splits, rejects = read_photographs(args)
     synthetic, generator, generator_cases = read_synthetic_images(args, splits)
-    stop = StopRequest()
+    stop = program.StopRequest()
     result = train_classifier(
         splits,
         args.output_dir,

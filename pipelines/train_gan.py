@@ -1,11 +1,9 @@
 """Trains DermGAN on pairs; after a kill the same command goes on where it was."""
 
-import signal
-import threading
-
 from absl import flags
 
 from pipelines import program
+from pipelines.device_flags import define_precision_flags, define_strategy_flags
 from pipelines.study_flags import RATES
 
 LOSS_WEIGHTS = {
@@ -96,32 +94,8 @@ def define_flags():
         "Seed of initial weights, data order, augmentation and dropout.",
         lower_bound=0,
     )
-    flags.DEFINE_bool(
-        "deterministic",
-        False,
-        "Use reproducible operations only, slower on GPUs: a run killed and continued "
-        "ends with the very weights of an uninterrupted one.",
-    )
-    flags.DEFINE_enum(
-        "strategy",
-        "auto",
-        ["auto", "one_device", "mirrored", "multi_worker", "tpu"],
-        "Where to train: one device, all GPUs of this machine (mirrored), the machines "
-        "that TF_CONFIG lists (multi_worker), or a TPU. auto takes what there is.",
-    )
-    flags.DEFINE_string("tpu", None, "Name or address of the TPU; local on a TPU VM.")
-    flags.DEFINE_float(
-        "wait_for_workers",
-        600,
-        "Seconds to wait for the other machines of TF_CONFIG to come up.",
-        lower_bound=0,
-    )
-    flags.DEFINE_enum(
-        "mixed_precision",
-        "none",
-        ["none", "bfloat16", "float16"],
-        "Number format of the computations; weights stay float32.",
-    )
+    define_precision_flags()
+    define_strategy_flags()
     flags.DEFINE_bool("jit_compile", False, "Compile the training step with XLA.")
     flags.DEFINE_integer(
         "steps_per_execution",
@@ -173,7 +147,7 @@ def main(args):
     from dermgan_tf.workers import is_chief
 
     strategy = make_strategy(args.strategy, args.tpu, args.wait_for_workers)
-    stop = StopRequest()
+    stop = program.StopRequest()
     result = train_gan(
         args.data_dir,
         args.model_dir,
@@ -226,28 +200,6 @@ def main(args):
             f"{result.step} of {result.steps}, which is saved; the same command goes "
             f"on from there"
         )
-
-
-class StopRequest:
-    """Turns the first Ctrl-C or polite kill into a request to save and stop.
-
-    The second one interrupts at once.
-    """
-
-    def __init__(self):
-        self.signal_name = ""
-        self._event = threading.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._request)
-
-    def requested(self) -> bool:
-        return self._event.is_set()
-
-    def _request(self, number, frame):
-        if self._event.is_set():
-            raise KeyboardInterrupt
-        self.signal_name = signal.Signals(number).name
-        self._event.set()
 
 
 def print_summary(result):

@@ -18,7 +18,7 @@ from pipelines.study_flags import (
     define_judging_flags,
     define_training_flags,
 )
-from pipelines.train_gan import LOSS_WEIGHTS, StopRequest
+from pipelines.train_gan import LOSS_WEIGHTS
 
 SHOWN = 5
 
@@ -116,7 +116,7 @@ def main(args) -> None:
         trials=args.trials,
         max_images=args.max_images,
         overwrite=args.overwrite,
-        stop_requested=StopRequest().requested,
+        stop_requested=program.StopRequest().requested,
         announce=announce,
         progress=program.progress,
     )
