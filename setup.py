@@ -32,6 +32,7 @@ setup(
     license="Apache-2.0",
     packages=[
         "dermgan_tf",
+        "dermgan_tf.datasets",
         "dermgan_tf.importers",
         "dermgan_tf.judging",
         "dermgan_tf.metrics",
@@ -70,12 +71,15 @@ setup(
             "setuptools<81",
         ],
         "tune": ["keras-tuner>=1.4.7,<2"],
+        # What the command line of TensorFlow Datasets imports and does not install.
+        "tfds": ["apache-beam>=2.60,<3", "mlcroissant>=1.0.9"],
         # tests/test_metric_peers.py compares distances with it; it needs PyTorch.
         "peers": ["torch-fidelity>=0.4,<0.5"],
         # The peers of benchmarks/; of PyTorch the CPU build is enough.
         "benchmark": ["dermgan_tf[tfgan]", "torch>=2.4"],
         "test": [
             "dermgan_tf[tfgan,tune]",
+            "dill>=0.3.8",  # for tfds.testing
             "hypothesis>=6.100,<7",
             "jax>=0.4.30",  # the networks run under it too
             "pytest>=8,<10",

@@ -13,7 +13,8 @@ import json
 import os
 import pathlib
 import posixpath
-from collections.abc import Iterable, Sequence
+import stat
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from dermgan_tf.errors import InputError, Reject
@@ -23,6 +24,11 @@ from dermgan_tf.vocabulary import Vocabulary
 
 SPLITS = ("train", "validation", "test")
 SOURCES = ("real", "phantom")
+
+MAX_LINE_BYTES = 1 << 20  # what a thousand boxes take, many times over
+MAX_ROIS = 1000  # of a photo: grouping them takes their number squared of memory
+MAX_NAME = 4096  # characters: what a path may have
+_MAX_REASON = 300  # characters; a damaged line may have a thousand problems
 
 # Shares of the cases: 80 % train, 10 % validation, 10 % test.
 _TRAIN_BELOW = 0.8
@@ -64,6 +70,7 @@ class PhotoAnnotation:
             *(_name_problem("a ROI's condition", roi.condition) for roi in self.rois),
             _choice_problem("split", self.split, (None, *SPLITS)),
             _choice_problem("source", self.source, SOURCES),
+            _rois_problem(self.rois),
         ]
         problems = [problem for problem in problems if problem]
         if problems:
@@ -78,10 +85,12 @@ def read_annotations(
 
     Also rejected: a photo that an earlier line has already described, and a line whose
     split differs from the one that an earlier line gave its case. Blank lines and
-    unknown keys are ignored. The photos themselves are not opened.
+    unknown keys are ignored. The photos themselves are not opened. The file is read
+    line by line, and a line of more than 1 MiB is rejected unread, so that what a
+    damaged file takes of memory is bounded by its good lines and its rejects.
 
     Args:
-        path: the file.
+        path: the file; a regular one, as a pipe or a device may never end.
         vocabulary: the conditions that may occur; None = any.
 
     Returns:
@@ -92,30 +101,62 @@ def read_annotations(
         InputError: if the file itself cannot be read.
     """
     path = pathlib.Path(path)
-    try:
-        data = path.read_bytes()
-    except IsADirectoryError:
-        raise InputError(
-            f"{path} is a folder; want an annotations file such as "
-            f"{path / 'annotations.jsonl'}"
-        ) from None
-    except OSError as error:
-        raise InputError(f"cannot read annotations {path}: {error.strerror}") from None
     annotations, rejects = [], []
     earlier = _EarlierLines()
-    # Split at \n alone: text may hold other line separators, such as U+2028.
-    lines = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
+    for number, line in annotation_lines(path):
         try:
+            if len(line) > MAX_LINE_BYTES:
+                raise InputError(f"is longer than {MAX_LINE_BYTES} bytes")
             annotation = _parse_line(line, vocabulary)
             earlier.add(annotation, f"line {number}")
         except InputError as error:
-            rejects.append(Reject(f"{path.name}:{number}", str(error)))
+            reason = str(error)
+            if len(reason) > _MAX_REASON:
+                reason = f"{reason[:_MAX_REASON]} …"
+            rejects.append(Reject(f"{path.name}:{number}", reason))
         else:
             annotations.append(annotation)
     return annotations, rejects
+
+
+def annotation_lines(path: str | os.PathLike) -> Iterator[tuple[int, bytes]]:
+    """Yields the lines of an annotations file that are not blank, one at a time.
+
+    Args:
+        path: the file.
+
+    Yields:
+        (number, line): from 1 on; without a byte order mark and without the line's end.
+        Of a line of more than `MAX_LINE_BYTES` one byte more than these.
+
+    Raises:
+        InputError: if the file cannot be read.
+    """
+    path = pathlib.Path(path)
+    try:
+        # Opening a pipe could wait for ever, so look before opening.
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise InputError(
+                f"{path} is a folder; want an annotations file such as "
+                f"{path / 'annotations.jsonl'}"
+            )
+        if not stat.S_ISREG(mode):
+            raise InputError(f"{path} is a pipe or device; want an annotations file")
+        with path.open("rb") as file:
+            number = 0
+            # At \n alone: text may hold other line separators, such as U+2028.
+            while line := file.readline(MAX_LINE_BYTES + 1):
+                number, end = number + 1, line
+                if number == 1:
+                    line = line.removeprefix(b"\xef\xbb\xbf")
+                while len(end) > MAX_LINE_BYTES and not end.endswith(b"\n"):
+                    end = file.readline(MAX_LINE_BYTES + 1)
+                line = line.removesuffix(b"\n")
+                if line.strip():
+                    yield number, line
+    except OSError as error:
+        raise InputError(f"cannot read annotations {path}: {error.strerror}") from None
 
 
 def write_annotations(
@@ -149,7 +190,9 @@ def split_of_case(case_id: str, seed: int = 0) -> str:
     A case keeps its split whatever other cases there are: the SHA-256 of seed and case
     is a number in 0…1; below 0.8 is train, below 0.9 validation.
     """
-    digest = hashlib.sha256(f"{seed}:{case_id}".encode()).digest()
+    # A case named after a file may have bytes that are no UTF-8, as lone surrogates.
+    name = f"{seed}:{case_id}".encode("utf-8", "surrogatepass")
+    digest = hashlib.sha256(name).digest()
     place = int.from_bytes(digest[:8], "big") / 2**64
     if place < _TRAIN_BELOW:
         return "train"
@@ -314,6 +357,8 @@ def _name_problem(field: str, value: Any) -> str | None:
         return f"{field} is not text but {_brief(value)}"
     if not value.strip():
         return f"{field} is empty"
+    if len(value) > MAX_NAME:
+        return f"{field} has {len(value)} characters; at most {MAX_NAME} are read"
     if not value.isprintable():  # line breaks, NUL, halves of UTF-16 pairs
         return f"{field} {value!r} has characters that cannot be shown"
     return None
@@ -325,6 +370,12 @@ def _fitzpatrick_problem(value: Any) -> str | None:
             return None
         return f"unknown Fitzpatrick skin type {value}; valid: 0 (unknown), 1…6"
     return f"fitzpatrick is not a whole number but {_brief(value)}"
+
+
+def _rois_problem(rois: Sequence[Roi]) -> str | None:
+    if len(rois) <= MAX_ROIS:
+        return None
+    return f"{len(rois)} ROIs are too many; at most {MAX_ROIS} are read"
 
 
 def _choice_problem(

@@ -9,24 +9,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from dermgan_tf.ablation import csv_bytes
-from dermgan_tf.comparison_figures import (
-    COLOURS,
-    SCORE_TITLES,
-    figure_png,
-    plain_axes,
-)
-from dermgan_tf.comparison_scores import SKIN_TYPE_NAMES
+from dermgan_tf.augmentation_metrics import CURVE_SCORES
+from dermgan_tf.comparison_figures import COLOURS, SCORE_TITLES
+from dermgan_tf.figures import figure_png, plain_axes
 from dermgan_tf.output_folder import atomic_write
 from dermgan_tf.report import format_interval, format_number, render_page
 from dermgan_tf.run_folder import write_json
+from dermgan_tf.semantic_map import SKIN_TYPE_NAMES
 
-# What the curves are of.
-CURVE_SCORES = {
-    "macro_f1": "macro F1",
-    "rarest_f1": "mean F1 of the rarest",
-    "top_1": "top-1",
-    "gap_macro_recall": "largest gap of macro recall\nbetween skin types (0 is best)",
-}
 _GREY = "#666666"
 _SHIFT = 0.05
 _TICKS = {"no_augmentation": "no aug-\nment.", "more_real": "more\nreal"}
@@ -42,7 +32,7 @@ def write_augmentation(
 
     Args:
         folder: an existing folder.
-        metrics: of `dermgan_tf.augmentation_study`.
+        metrics: of `dermgan_tf.augmentation_metrics`.
         comparison: of the arms with all training cases; becomes part of the page.
         comparison_folder: where `write_comparison` has written that.
     """
@@ -121,7 +111,7 @@ def draw_curves(metrics: Mapping[str, Any]) -> dict[str, bytes]:
     """Draws scores against ratios, and, where it was asked for, against cases.
 
     Args:
-        metrics: of `dermgan_tf.augmentation_study`.
+        metrics: of `dermgan_tf.augmentation_metrics`.
 
     Returns:
         PNG bytes by file name.

@@ -11,14 +11,24 @@ import dataclasses
 import json
 import os
 import pathlib
-import re
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from dermgan_tf.augmentation_report import CURVE_SCORES, write_augmentation
+from dermgan_tf.augmentation_arms import (
+    ALL_CASES,
+    StudyArm,
+    SyntheticSet,
+    arm_groups,
+    case_order,
+    ratio_of_few,
+    require_two_conditions,
+    study_arms,
+)
+from dermgan_tf.augmentation_metrics import study_metrics
+from dermgan_tf.augmentation_report import write_augmentation
 from dermgan_tf.classifier_training import length_in_steps, train_classifier
 from dermgan_tf.comparison import compare
 from dermgan_tf.comparison_arms import Arm, read_arms
@@ -36,13 +46,9 @@ from dermgan_tf.output_folder import output_folder
 from dermgan_tf.progress import silent
 from dermgan_tf.run_folder import CHECKPOINTS, write_json
 
-FORMAT_VERSION = 1
 DESCRIPTION = "augmentation.json"
 COPIES_FILE = "copies.json"
 COMPARISON = "comparison"
-ALL_CASES = "all-cases"  # the group of arms that are trained on all of them
-FEW_SEEDS = 5
-_CASE_ORDER = 7  # a random stream of its own, mixed into the seed
 _OWN_FILES = (
     "runs",
     COMPARISON,
@@ -56,44 +62,6 @@ _OWN_FILES = (
     "cases.png",
     "case_differences.png",
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class SyntheticSet:
-    """Synthetic images of one generator.
-
-    Args:
-        name: letters, digits, "-", "_" and "."; names folders.
-        images: as `read_synthetic` gives them.
-        generator: str. Names the generator, for the record.
-        generator_cases: those that it was trained on, all of them training cases here.
-    """
-
-    name: str
-    images: LabelledImages
-    generator: str | None
-    generator_cases: Sequence[str]
-
-
-@dataclasses.dataclass(frozen=True)
-class StudyArm:
-    """One way of training.
-
-    Args:
-        name: str. Its folder.
-        label: str. What reports call it.
-        kind: "baseline", "synthetic", "no_augmentation" or "more_real".
-        synthetic: None for an arm without synthetic images.
-        ratio: float. Synthetic images for every real one, at most.
-        train_cases: int. So many training cases; None for all.
-    """
-
-    name: str
-    label: str
-    kind: str
-    synthetic: SyntheticSet | None = None
-    ratio: float = 0.0
-    train_cases: int | None = None
 
 
 def run_augmentation_study(
@@ -185,7 +153,7 @@ def run_augmentation_study(
     )
     if seeds < 1:
         raise InputError(f"a study needs at least 1 seed, got {seeds}")
-    _require_two_conditions(train, arms, seeds)
+    require_two_conditions(train, arms, seeds)
     training = _with_steps(training, len(train))
     facts = {"training": _facts(training), "data": _data(splits)}
     with study_folder(output_dir, DESCRIPTION, facts, _OWN_FILES, overwrite) as folder:
@@ -223,168 +191,35 @@ def run_augmentation_study(
             "rarest": rarest,
             "train_counts": dict(zip(train.conditions, counts.tolist(), strict=True)),
         }
-        groups = _groups(arms)
+        groups = arm_groups(arms)
         comparisons = {
             name: _compared(folder, name, group, seeds, settings, announce, progress)
             for name, group in groups.items()
         }
-        first = comparisons[ALL_CASES]
-        metrics = {
-            "format_version": FORMAT_VERSION,
-            **facts,
-            "seeds": seeds,
-            "resamples": resamples,
-            "rarest": first["rarest"]["conditions"],
-            "rarest_by": first["rarest"]["by"],
-            "ratios": sorted({arm.ratio for arm in groups[ALL_CASES]}),
-            "train_cases": list(train_cases),
-            "train_cases_ratio": (
-                _ratio_of_few(ratios, train_cases_ratio) if train_cases else None
+        metrics = study_metrics(
+            facts,
+            groups,
+            comparisons,
+            runs,
+            seeds=seeds,
+            resamples=resamples,
+            train_cases=train_cases,
+            train_cases_ratio=(
+                ratio_of_few(ratios, train_cases_ratio) if train_cases else None
             ),
-            "synthetic": [_described(one) for one in synthetic],
-            "more_real": None
+            synthetic=synthetic,
+            more_real=None
             if more_real is None
             else {
                 "photos": len(more_real),
                 "cases": len(np.unique(more_real.cases)),
                 "left_out": given - len(more_real),
             },
-            "copies": copies,
-            "arms": [
-                row
-                for name, group in groups.items()
-                for row in _rows(
-                    group, comparisons[name], runs, facts["data"]["train"]["cases"]
-                )
-            ],
-        }
-        metrics["remarks"] = _remarks(metrics)
+            copies=copies,
+        )
+        first = comparisons[ALL_CASES]
         write_augmentation(folder, metrics, first, folder / COMPARISON / ALL_CASES)
         return metrics
-
-
-# === Arms ===
-
-
-def study_arms(
-    train: LabelledImages,
-    synthetic: Sequence[SyntheticSet],
-    ratios: Sequence[float],
-    no_augmentation_arm: bool,
-    more_real: bool,
-    train_cases: Sequence[int | None],
-    train_cases_ratio: float | None,
-) -> list[StudyArm]:
-    """The arms, the baseline first; see `run_augmentation_study`.
-
-    Raises:
-        InputError: for what cannot be trained: ratios that need more images than there
-            are, more training cases than there are, nothing to compare.
-    """
-    _require_names(synthetic)
-    for ratio in ratios:
-        if not 0 <= ratio < np.inf:
-            raise InputError(f"a ratio is a number from 0 on, got {ratio}")
-    cases = len(np.unique(train.cases))
-    short = []
-    for count in train_cases:
-        if count is not None and not 2 <= count <= cases:
-            raise InputError(
-                f"--train_cases: {count} of {cases} training cases; want 2 to {cases}"
-            )
-        if count is not None and count < cases:
-            short.append(count)
-    swept = {float(ratio) for ratio in ratios if ratio}
-    if train_cases:
-        few_ratio = _ratio_of_few(ratios, train_cases_ratio)
-        if not (synthetic and few_ratio > 0):
-            raise InputError(
-                "--train_cases trains with and without synthetic images: it needs some "
-                "and a ratio above 0"
-            )
-        if len(short) < len(train_cases):  # the end of that curve
-            swept.add(few_ratio)
-    arms = [StudyArm("baseline", "baseline", "baseline")]
-    if no_augmentation_arm:
-        arms.append(StudyArm("no-augmentation", "no augmentation", "no_augmentation"))
-    for one in synthetic:
-        for ratio in sorted(swept):
-            _require_enough(one, ratio, len(train))
-            arms.append(_synthetic_arm(one, ratio, None))
-    if more_real:
-        arms.append(StudyArm("more-real", "more real photos", "more_real"))
-    if len(arms) < 2:
-        raise InputError(
-            "there is nothing to compare the baseline with: give synthetic images and "
-            "a ratio above 0, --no_augmentation_arm or --more_real"
-        )
-    for count in sorted(set(short)):
-        arms.append(
-            StudyArm(
-                f"baseline-{count}-cases", "baseline", "baseline", train_cases=count
-            )
-        )
-        arms += [_synthetic_arm(one, few_ratio, count) for one in synthetic]
-    return arms
-
-
-def case_order(images: LabelledImages, seed: int) -> np.ndarray:
-    """An order of the cases whose every start has about the conditions' shares.
-
-    The first 10 are among the first 50, so that nested sets can be cut off. A case's
-    condition is that of its first photo.
-
-    Args:
-        images: with cases.
-        seed: int. Of the draw.
-
-    Returns:
-        str, each case once.
-    """
-    cases, first = np.unique(images.cases, return_index=True)
-    labels = images.labels[first]
-    rng = np.random.default_rng([seed, _CASE_ORDER])
-    rank = np.empty(len(cases))
-    for label in np.unique(labels):
-        (items,) = np.nonzero(labels == label)
-        rank[rng.permutation(items)] = (np.arange(len(items)) + 0.5) / len(items)
-    return cases[np.lexsort([rng.random(len(cases)), rank])]
-
-
-def _synthetic_arm(one: SyntheticSet, ratio: float, count: int | None) -> StudyArm:
-    name = f"{one.name}-x{ratio:g}"
-    if count is not None:
-        name = f"{name}-{count}-cases"
-    return StudyArm(name, f"{one.name} {ratio:g} : 1", "synthetic", one, ratio, count)
-
-
-def _ratio_of_few(ratios: Sequence[float], given: float | None) -> float:
-    return float(max(ratios, default=0) if given is None else given)
-
-
-def _require_names(synthetic: Sequence[SyntheticSet]) -> None:
-    names = [one.name for one in synthetic]
-    for name in names:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-            raise InputError(
-                f"synthetic images {name!r}: a name is of letters, digits, - _ and ."
-            )
-        if names.count(name) > 1 or name in (
-            "baseline",
-            "no-augmentation",
-            "more-real",
-        ):
-            raise InputError(f"synthetic images: the name {name!r} is taken")
-
-
-def _require_enough(one: SyntheticSet, ratio: float, real: int) -> None:
-    needed = round(ratio * real)
-    if needed > len(one.images):
-        raise InputError(
-            f"{one.name} holds {len(one.images)} synthetic images; a ratio of "
-            f"{ratio:g} to {real} training photos takes {needed}: generate more, or "
-            f"stay at {len(one.images) / real:.3g} or less"
-        )
 
 
 def _require_apart(
@@ -400,22 +235,6 @@ def _require_apart(
                 f"--more_real: its training split has {len(held)} cases of the {name} "
                 f"split, {held[0]!r} first; leave them out of either"
             )
-
-
-def _require_two_conditions(
-    train: LabelledImages, arms: Sequence[StudyArm], seeds: int
-) -> None:
-    """Before hours of training, not after."""
-    counts = {arm.train_cases for arm in arms if arm.train_cases is not None}
-    for seed in range(seeds if counts else 0):
-        order = case_order(train, seed)
-        for count in counts:
-            which = np.isin(train.cases, order[:count])
-            if len(np.unique(train.labels[which])) < 2:
-                raise InputError(
-                    f"--train_cases: the {count} cases of seed {seed} show one "
-                    "condition only; take more"
-                )
 
 
 # === Training ===
@@ -562,25 +381,6 @@ def _read_json(path: pathlib.Path) -> Any:
 # === Comparing ===
 
 
-def _described(one: SyntheticSet) -> dict[str, Any]:
-    return {
-        "name": one.name,
-        "generator": one.generator,
-        "images": len(one.images),
-        "generator_cases": len(set(one.generator_cases)),
-    }
-
-
-def _groups(arms: Sequence[StudyArm]) -> dict[str, list[StudyArm]]:
-    """Arms of equally many training cases, the baseline first, by name."""
-    groups: dict[str, list[StudyArm]] = {}
-    for arm in arms:
-        count = arm.train_cases
-        name = ALL_CASES if count is None else f"{count}-cases"
-        groups.setdefault(name, []).append(arm)
-    return groups
-
-
 def _compared(
     folder: pathlib.Path,
     name: str,
@@ -609,107 +409,3 @@ def _with_short_paths(arm: Arm, folder: pathlib.Path) -> Arm:
         for p in arm.predictions
     )
     return dataclasses.replace(arm, predictions=predictions)
-
-
-def _rows(
-    group: Sequence[StudyArm],
-    comparison: Mapping[str, Any],
-    runs: Mapping[str, Sequence[Mapping[str, Any]]],
-    cases: int,
-) -> Iterable[dict[str, Any]]:
-    for arm, report, found in zip(
-        group, comparison["arms"], [None, *comparison["comparisons"]], strict=True
-    ):
-        scores = _curve_scores(report)
-        saw = None
-        if arm.synthetic is not None and arm.train_cases is not None:
-            count = len(set(arm.synthetic.generator_cases))
-            every = "all " if count == cases else ""
-            saw = f"the generator saw {every}{count} training cases"
-        yield {
-            "arm": arm.name,
-            "label": arm.label,
-            "kind": arm.kind,
-            "synthetic": arm.synthetic and arm.synthetic.name,
-            "ratio": arm.ratio,
-            "train_cases": arm.train_cases,
-            "generator_saw": saw,
-            "scores": scores,
-            "compared_with": found and group[0].name,
-            "minus": found and _curve_scores(found),
-            "runs": [
-                {**run, **{name: s["seeds"][k] for name, s in scores.items()}}
-                for k, run in enumerate(runs[arm.name])
-            ],
-        }
-
-
-def _curve_scores(report: Mapping[str, Any]) -> dict[str, Any]:
-    known = {**report["scores"], "gap_macro_recall": report["gaps"]["macro_recall"]}
-    return {name: known[name] for name in CURVE_SCORES}
-
-
-def _remarks(metrics: Mapping[str, Any]) -> list[str]:
-    training, data = metrics["training"], metrics["data"]
-    remarks = [
-        f"Every run took {training['steps']} steps of {training['batch_size']} images, "
-        "with synthetic images or without: arms differ in what they saw, not in how "
-        "long they trained. The checkpoint of best macro-F1 on validation is scored.",
-        "No interval and no p-value is corrected for the number of arms: the best of "
-        "many ratios looks better than it is. Do not choose a ratio and score it on "
-        "the same photos.",
-    ]
-    if metrics["seeds"] == 1:
-        remarks.append(
-            "Every arm was trained once: how far runs differ by chance is unknown."
-        )
-    elif metrics["seeds"] < FEW_SEEDS:
-        remarks.append(
-            f"{metrics['seeds']} training seeds tell little of how much seeds vary; "
-            "intervals are wide for it."
-        )
-    if any(arm["synthetic"] and not arm["train_cases"] for arm in metrics["arms"]):
-        remarks.append(
-            "Of one seed, a smaller ratio's images are among a larger one's; every "
-            "condition gives the same share of its synthetic images."
-        )
-    for one in metrics["synthetic"]:
-        of = f"{one['generator_cases']} of {data['train']['cases']} training cases"
-        remarks.append(
-            f"{one['name']}: {one['images']} images of a generator that was trained on "
-            f"{of}."
-        )
-    saw = sorted({a["generator_saw"] for a in metrics["arms"] if a["generator_saw"]})
-    if saw:
-        remarks.append(
-            f"In the arms of few training cases, {', '.join(saw)}: with synthetic "
-            "images they know more than their own cases. What they gain is more than "
-            "images of a generator of those few cases would give."
-        )
-    if any(arm["train_cases"] for arm in metrics["arms"]):
-        remarks.append(
-            "Which few cases are trained on depends on the seed, equally in arms with "
-            "and without synthetic images; the smaller sets lie within the larger. "
-            "Steps are as many as with all cases, so that few photos are seen often."
-        )
-    more = metrics["more_real"]
-    if more:
-        left_out = f", {more['left_out']} left out" if more["left_out"] else ""
-        remarks.append(
-            f"More real photos: {more['photos']} of {more['cases']} cases, added to "
-            f"{data['train']['photos']} (those in training already{left_out}, do not "
-            "count). The ceiling of what more images can give."
-        )
-    copies = metrics["copies"]
-    if copies is None:
-        remarks.append(
-            "Copies of validation and test photos among the training images were not "
-            "looked for."
-        )
-    elif copies["found"]:
-        remarks.append(
-            f"{copies['found']} of {copies['photos']} training photos look the same as "
-            f"validation or test photos ({copies['pairs']}), which was allowed: all "
-            "scores are too good."
-        )
-    return remarks

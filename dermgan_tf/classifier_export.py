@@ -7,7 +7,7 @@ The SavedModel loads with plain TensorFlow. Its signatures:
     metadata          -> conditions string [K], metadata string: JSON
 
 Photos are decoded, turned as their EXIF orientation says and resized in the graph as
-`dermgan_tf.labelled_images` does before training. JPEG decoders and the last bits of
+`dermgan_tf.labelled_reading` does before training. JPEG decoders and the last bits of
 averages differ, so pixels differ by a few levels, and probabilities a little. Embedded
 colour profiles and transparency are left aside: convert such photos to sRGB first.
 """

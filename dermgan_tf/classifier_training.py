@@ -4,9 +4,6 @@ The arms of a comparison differ in the synthetic images alone: same network, sam
 same number of steps, same augmentation, same real photographs.
 """
 
-import dataclasses
-import hashlib
-import json
 import math
 import os
 import pathlib
@@ -20,43 +17,34 @@ import numpy as np
 import tensorflow as tf
 
 from dermgan_tf.adam import Adam
-from dermgan_tf.calibration import (
-    calibrated,
-    fit_temperature,
-    negative_log_likelihood,
-)
-from dermgan_tf.checkpoints import Checkpoints, restore_part, saved_steps
-from dermgan_tf.classifier import (
-    build_classifier,
-    predict_logits,
-)
+from dermgan_tf.checkpoints import Checkpoints, saved_steps
+from dermgan_tf.classifier import build_classifier
 from dermgan_tf.classifier_data import (
     AUGMENTATIONS,
     IMBALANCE,
     TrainingImages,
     chosen_synthetic,
-    training_batches,
 )
-from dermgan_tf.classifier_export import save_keras, save_served
-from dermgan_tf.classifier_trainer import (
-    ClassifierSaver,
-    ClassifierTrainer,
-    ClassifierValidation,
-    PhaseSwitch,
-    best_row,
+from dermgan_tf.classifier_export import KERAS_FILE, SAVED_MODEL
+from dermgan_tf.classifier_outcome import (
+    ClassifierResult,
+    best_of,
+    finish,
+    is_finished,
+    outcome,
 )
+from dermgan_tf.classifier_splits import require_fitting, splits_fingerprint
+from dermgan_tf.classifier_steps import run_steps
+from dermgan_tf.classifier_trainer import ClassifierTrainer, best_row
 from dermgan_tf.errors import InputError
-from dermgan_tf.labelled_images import LabelledImages, fingerprint_of
+from dermgan_tf.labelled_images import LabelledImages
 from dermgan_tf.leakage import trained_case_digests
 from dermgan_tf.learning_rate import ConstantThenLinear
-from dermgan_tf.optimizer_log import OptimizerLog
-from dermgan_tf.output_folder import tensorflow_errors_as_os_errors
-from dermgan_tf.predictions import Predictions, write_predictions
+from dermgan_tf.mixed_precision import MIXED_PRECISION, dtype_policy
+from dermgan_tf.predictions import CLASSIFIER_FILE
 from dermgan_tf.progress import silent
 from dermgan_tf.run_folder import (
     CHECKPOINTS,
-    HISTORY_FILE,
-    VALIDATION_FILE,
     check_span,
     read_earlier,
     remove_run,
@@ -64,16 +52,11 @@ from dermgan_tf.run_folder import (
     run_folder,
     write_json,
 )
-from dermgan_tf.training import MIXED_PRECISION, dtype_policy
-from dermgan_tf.training_callbacks import (
-    LossLog,
-    ProgressBar,
-    TrainingDiverged,
-    UnsyncedCallbackList,
-)
-from dermgan_tf.training_logs import (
-    cut_summaries,
-    read_history,
+from dermgan_tf.training_arguments import (
+    require_choices,
+    require_counts,
+    require_equal_shares,
+    require_rates,
 )
 from dermgan_tf.workers import (
     asked_anywhere,
@@ -82,41 +65,7 @@ from dermgan_tf.workers import (
     require_same_everywhere,
 )
 
-CLASSIFIER_FILE = "classifier.json"
-_OUTPUTS = ("predictions", "saved_model")
-
-
-@dataclasses.dataclass(frozen=True)
-class ClassifierResult:
-    """What a call of `train_classifier` did.
-
-    Args:
-        output_dir: pathlib.Path. Where everything lies.
-        step: int. Training steps done, by this call and those before.
-        first_step: int. The step that this call went on from; 0 for a new run.
-        steps: int. The step that was asked for; more than `step` after a stop.
-        losses: dict. As logged last: means over the last logging interval.
-        best_step: int. The step of the best checkpoint; None before the first.
-        validation: dict of step, macro_f1, top_1 and loss at that step.
-        temperature: float. None for a run that was stopped.
-        images_per_second: float. Training images over time, validation included.
-        seconds: dict. How long the parts took, by name.
-        data_fingerprint: str. Of all images together.
-        images: dict of int. Images used: train, validation, test, synthetic.
-    """
-
-    output_dir: pathlib.Path
-    step: int
-    first_step: int
-    steps: int
-    losses: dict[str, float]
-    best_step: int | None
-    validation: dict[str, float]
-    temperature: float | None
-    images_per_second: float
-    seconds: dict[str, float]
-    data_fingerprint: str
-    images: dict[str, int]
+_OUTPUTS = ("predictions", SAVED_MODEL)
 
 
 def train_classifier(
@@ -222,39 +171,40 @@ def train_classifier(
     """
     started = time.monotonic()
     strategy = strategy or tf.distribute.get_strategy()
-    _require_fitting(splits, synthetic)
+    require_fitting(splits, synthetic)
     train = splits["train"]
     steps = length_in_steps(steps, epochs, len(train), batch_size)
     if frozen_steps is None:
         frozen_steps = 0 if weights is None else steps // 5
     if validate_every is None:
         validate_every = max(1, steps // 20)
-    _require_arguments(
+    require_counts(
         {
             "steps": steps,
             "batch_size": batch_size,
             "validate_every": validate_every,
             "keep_checkpoints": keep_checkpoints,
             "log_every": log_every,
-        },
+        }
+    )
+    require_rates(
         {
             "head_learning_rate": head_learning_rate,
             "learning_rate": learning_rate,
-        },
+        }
+    )
+    require_choices(
         {
             "augment": (augment, AUGMENTATIONS),
             "imbalance": (imbalance, IMBALANCE),
             "mixed_precision": (mixed_precision, MIXED_PRECISION),
-        },
+        }
     )
     if not 0 <= frozen_steps <= steps:
         raise InputError(f"frozen_steps is 0 to steps ({steps}), got {frozen_steps}")
     replicas = strategy.num_replicas_in_sync
-    if batch_size % replicas:
-        raise InputError(
-            f"batch_size {batch_size} is not a multiple of the {replicas} replicas"
-        )
-    fingerprint = _data_fingerprint(splits, synthetic)
+    require_equal_shares(batch_size, replicas)
+    fingerprint = splits_fingerprint(splits, synthetic)
     chosen = None
     if synthetic is not None:
         chosen = chosen_synthetic(synthetic, len(train), synthetic_ratio, seed)
@@ -317,7 +267,7 @@ def train_classifier(
     ):
         with chief_first(strategy):
             if overwrite and folder == own_folder:
-                remove_run(folder, _OUTPUTS, (CLASSIFIER_FILE, "classifier.keras"))
+                remove_run(folder, _OUTPUTS, (CLASSIFIER_FILE, KERAS_FILE))
             earlier = read_earlier(folder, CLASSIFIER_FILE)
             if earlier.get("trained_steps") or (folder / CHECKPOINTS).exists():
                 then = {**earlier, **earlier.get("settings", {})}
@@ -332,9 +282,9 @@ def train_classifier(
             },
             "give all workers the same command and the same images",
         )
-        if _is_finished(folder, earlier, splits, saved_model):
+        if is_finished(folder, earlier, splits, saved_model):
             return ClassifierResult(
-                **_outcome(folder, earlier, _best_of(earlier)),
+                **outcome(folder, earlier, best_of(earlier)),
                 output_dir=pathlib.Path(output_dir),
                 first_step=steps,
                 images_per_second=math.nan,
@@ -378,7 +328,7 @@ def train_classifier(
         seconds = {"preparing": time.monotonic() - started}
         step, speed = first_step, math.nan
         if first_step < steps:
-            step, speed = _run_steps(
+            step, speed = run_steps(
                 trainer,
                 images,
                 splits["validation"],
@@ -398,13 +348,18 @@ def train_classifier(
         description["trained_steps"] = step
         best = best_row(own_folder, saved_steps(own_folder / CHECKPOINTS))
         if step == steps:
-            description |= _finish(
-                own_folder, identity, best, splits, description, saved_model
+            description |= finish(
+                own_folder,
+                _built(identity, weights=None),
+                best,
+                splits,
+                description,
+                saved_model,
             )
         write_json(own_folder / CLASSIFIER_FILE, description)
         seconds["exporting"] = time.monotonic() - started - sum(seconds.values())
         return ClassifierResult(
-            **_outcome(own_folder, description, best),
+            **outcome(own_folder, description, best),
             output_dir=pathlib.Path(output_dir),
             first_step=first_step,
             images_per_second=speed,
@@ -456,8 +411,7 @@ def fit_classifier(
     Raises:
         InputError: as `train_classifier`.
     """
-    if evaluations < 1:
-        raise InputError(f"evaluations must be at least 1, got {evaluations}")
+    require_counts({"evaluations": evaluations})
     settings = {
         "architecture": "small_conv",
         "weights": None,
@@ -476,184 +430,7 @@ def fit_classifier(
             saved_model=False,
             **settings,
         )
-        return keras.saving.load_model(
-            pathlib.Path(folder) / "classifier.keras", compile=False
-        )
-
-
-def _run_steps(
-    trainer: ClassifierTrainer,
-    images: TrainingImages,
-    validation: LabelledImages,
-    folder: pathlib.Path,
-    *,
-    span: tuple[int, int],
-    augment: str,
-    checkpoints: Checkpoints,
-    step_variable: tf.Variable,
-    validate_every: int,
-    log_every: int,
-    stop_requested: Callable[[], bool],
-    progress: Callable,
-) -> tuple[int, float]:
-    """Trains over `span`; returns the step reached and the images per second."""
-    first_step, last_step = span
-    summaries = folder / "tensorboard"
-    cut_summaries(summaries, first_step)
-    with tensorflow_errors_as_os_errors(summaries):
-        writer = tf.summary.create_file_writer(str(summaries))
-    log = LossLog(
-        *span,
-        log_every,
-        path=folder / HISTORY_FILE,
-        writer=writer,
-        batch_size=images.batch_size,
-    )
-    optimizers = {"head": trainer.head_optimizer, "whole": trainer.whole_optimizer}
-    saver = ClassifierSaver(
-        *span,
-        validate_every,
-        checkpoints=checkpoints,
-        step_variable=step_variable,
-        loss_log=log,
-        validation=ClassifierValidation(
-            folder / VALIDATION_FILE,
-            first_step,
-            trainer=trainer,
-            images=validation,
-            writer=writer,
-        ),
-        stop_requested=stop_requested,
-    )
-    bar = ProgressBar(
-        *span, progress=progress, loss_log=log, shown=("loss", "accuracy")
-    )
-    callbacks = [
-        PhaseSwitch(first_step),
-        OptimizerLog(*span, log_every, optimizers=optimizers, writer=writer),
-        log,
-        saver,
-        bar,
-    ]
-    trainer.set_step(first_step)
-    try:
-        trainer.fit(
-            training_batches(images, augment, *span),
-            steps_per_epoch=last_step - first_step,
-            shuffle=False,  # the batches are in random order already
-            verbose=0,
-            callbacks=UnsyncedCallbackList(callbacks, add_history=True, model=trainer),
-        )
-    except TrainingDiverged as error:
-        raise TrainingDiverged(
-            f"{error}; lower --learning_rate and start again in another folder"
-        ) from error
-    finally:
-        bar.close()
-        writer.close()
-    return saver.step, log.mean_speed()
-
-
-def _finish(
-    folder: pathlib.Path,
-    identity: Mapping[str, Any],
-    best: Mapping[str, float],
-    splits: Mapping[str, LabelledImages],
-    description: Mapping[str, Any],
-    saved_model: bool,
-) -> dict[str, Any]:
-    """Calibrates and exports the best checkpoint; what classifier.json says of it."""
-    step = int(best["step"])
-    classifier = _built(identity, weights=None)
-    restore_part(folder / CHECKPOINTS, step, classifier=classifier)
-    logits = {
-        name: predict_logits(classifier, splits[name].images)
-        for name in ("validation", "test")
-        if name in splits
-    }
-    labels = splits["validation"].labels
-    temperature = fit_temperature(logits["validation"], labels)
-    (folder / "predictions").mkdir(exist_ok=True)
-    for name, values in logits.items():
-        write_predictions(
-            folder / "predictions" / f"{name}.csv",
-            predictions_of(splits[name], name, calibrated(values, temperature)),
-        )
-    outcome = {
-        "temperature": temperature,
-        "best_step": step,
-        "validation": {
-            **{name: value for name, value in best.items() if name != "step"},
-            "calibrated_loss": negative_log_likelihood(
-                logits["validation"], labels, temperature
-            ),
-        },
-    }
-    save_keras(classifier, folder)
-    if saved_model:
-        save_served(classifier, temperature, folder, {**description, **outcome})
-    return outcome
-
-
-def predictions_of(
-    split: LabelledImages, name: str, probabilities: np.ndarray
-) -> Predictions:
-    """Probabilities [N, K] with what the photos of a split are; ids where they lack.
-
-    Args:
-        split: photographs, with cases.
-        name: str. The split's, for ids such as "test/000017".
-        probabilities: [N, K].
-    """
-    ids, types = split.image_ids, split.skin_types
-    return Predictions(
-        image_ids=np.array([f"{name}/{i:06d}" for i in range(len(split))])
-        if ids is None
-        else ids,
-        cases=split.cases,
-        skin_types=np.zeros(len(split), np.int64) if types is None else types,
-        labels=split.labels,
-        probabilities=probabilities,
-        conditions=split.conditions,
-    )
-
-
-def _is_finished(
-    folder: pathlib.Path,
-    earlier: Mapping[str, Any],
-    splits: Mapping[str, LabelledImages],
-    saved_model: bool,
-) -> bool:
-    """Whether all is there that a run leaves; its checkpoints may be gone."""
-    files = [f"predictions/{n}.csv" for n in ("validation", "test") if n in splits]
-    files += ["classifier.keras", *(["saved_model/saved_model.pb"] * saved_model)]
-    return earlier.get("temperature") is not None and all(
-        (folder / name).is_file() for name in files
-    )
-
-
-def _best_of(earlier: Mapping[str, Any]) -> dict[str, float]:
-    scores = {k: v for k, v in earlier["validation"].items() if k != "calibrated_loss"}
-    return {"step": earlier["best_step"], **scores}
-
-
-def _outcome(
-    folder: pathlib.Path,
-    description: Mapping[str, Any],
-    best: Mapping[str, float] | None,
-) -> dict[str, Any]:
-    """What a ClassifierResult says that classifier.json and the logs know."""
-    rows = read_history(folder / HISTORY_FILE)
-    return {
-        "step": description["trained_steps"],
-        "steps": description["settings"]["steps"],
-        "losses": {k: v for k, v in (rows[-1] if rows else {}).items() if k != "step"},
-        "best_step": int(best["step"]) if best else None,
-        "validation": best,
-        "temperature": description["temperature"],
-        "data_fingerprint": description["data_fingerprint"],
-        "images": description["images"],
-    }
+        return keras.saving.load_model(pathlib.Path(folder) / KERAS_FILE, compile=False)
 
 
 def _built(identity: Mapping[str, Any], weights) -> keras.Model:
@@ -672,67 +449,3 @@ def _adam(schedule, mixed_precision: str) -> keras.optimizers.Optimizer:
     if mixed_precision == "float16":
         return keras.optimizers.LossScaleOptimizer(adam)
     return adam
-
-
-def _require_fitting(
-    splits: Mapping[str, LabelledImages], synthetic: LabelledImages | None
-) -> None:
-    for name in ("train", "validation"):
-        if name not in splits or not len(splits[name]):
-            raise InputError(f"there are no {name} images; a classifier needs both")
-    train = splits["train"]
-    others = {n: split for n, split in splits.items() if n != "train"}
-    for name, other in {**others, "synthetic": synthetic}.items():
-        if other is not None:
-            _require_alike(train, other, name)
-    if len(np.unique(train.labels)) < 2:
-        raise InputError("the training images show one condition only; want 2 or more")
-    seen: dict[str, str] = {}
-    for name, split in splits.items():
-        if split.cases is None:
-            raise InputError(
-                f"{name} images have no cases: only photographs may be in a split, "
-                "synthetic images are given apart"
-            )
-        for case in np.unique(split.cases).tolist():
-            if seen.setdefault(case, name) != name:
-                raise InputError(
-                    f"case {case!r} is in two splits, {seen[case]} and {name}"
-                )
-
-
-def _require_alike(train: LabelledImages, other: LabelledImages, name: str) -> None:
-    if other.conditions != train.conditions:
-        raise InputError(
-            f"training and {name} images have different conditions: "
-            f"{', '.join(train.conditions)} against {', '.join(other.conditions)}"
-        )
-    if other.images.shape[1:] != train.images.shape[1:]:
-        raise InputError(
-            f"training images are {list(train.images.shape[1:])}, {name} images "
-            f"{list(other.images.shape[1:])}"
-        )
-
-
-def _require_arguments(counts, rates, choices) -> None:
-    for name, count in counts.items():
-        if count < 1:
-            raise InputError(f"{name} must be at least 1, got {count}")
-    for name, rate in rates.items():
-        if not 0 <= rate < math.inf:
-            raise InputError(f"{name} must be a number from 0 on, got {rate}")
-    for name, (choice, known) in choices.items():
-        if choice not in known:
-            raise InputError(f"unknown {name} {choice!r}; known: {', '.join(known)}")
-
-
-def _data_fingerprint(
-    splits: Mapping[str, LabelledImages], synthetic: LabelledImages | None
-) -> str:
-    """sha256 (hex) over those of all sets."""
-    parts = {
-        name: fingerprint_of(part)
-        for name, part in {**splits, "synthetic": synthetic}.items()
-        if part is not None
-    }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -11,10 +11,14 @@ import numpy as np
 
 from dermgan_tf.errors import InputError
 from dermgan_tf.leakage import trained_case_digests
-from dermgan_tf.predictions import Predictions, read_predictions, require_same_photos
+from dermgan_tf.predictions import (
+    CLASSIFIER_FILE,
+    Predictions,
+    read_predictions,
+    require_same_photos,
+)
 from dermgan_tf.vocabulary import Vocabulary
 
-CLASSIFIER_FILE = "classifier.json"
 PREDICTIONS_FILE = "predictions/test.csv"
 # What of classifier.json the comparison writes down again.
 CLASSIFIER_KEYS = ("architecture", "alpha", "image_size", "weights", "seed")

@@ -1,14 +1,14 @@
 """Figures of a comparison: PNG bytes, drawn from comparison.json alone."""
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from dermgan_tf.comparison_scores import SKIN_TYPE_NAMES
+from dermgan_tf.comparison_tests import SIGNIFICANT
+from dermgan_tf.figures import figure_png, plain_axes
+from dermgan_tf.semantic_map import SKIN_TYPE_NAMES
 
 SCORE_TITLES = {
     "top_1": "top-1",
@@ -26,8 +26,6 @@ COLOURS = (
     *("#be185d", "#0f766e", "#64748b", "#f59e0b"),
 )
 _GREY = "#666666"
-_SIGNIFICANT = 0.05
-_DPI = 110
 
 
 def draw_figures(comparison: Mapping[str, Any]) -> dict[str, bytes]:
@@ -223,7 +221,7 @@ def _dot(axis, y: float, entry: Mapping[str, Any], colour: str, zero: bool) -> N
 
 
 def _is_significant(p: float | None) -> bool:
-    return p is not None and p < _SIGNIFICANT
+    return p is not None and p < SIGNIFICANT
 
 
 def _upright(axis, x: float, entry: Mapping[str, Any], colour: str) -> None:
@@ -258,11 +256,6 @@ def _colour(number: int) -> str:
     return COLOURS[number % len(COLOURS)]
 
 
-def plain_axes(axis) -> None:
-    """Leaves out the frame's upper and right line."""
-    axis.spines[["top", "right"]].set_visible(False)
-
-
 def _legend(figure: Figure, names: Sequence[str], colours=COLOURS) -> None:
     axis = figure.axes[0]
     handles = [
@@ -276,12 +269,3 @@ def _legend(figure: Figure, names: Sequence[str], colours=COLOURS) -> None:
         ncols=min(4, len(names)),
         frameon=False,
     )
-
-
-def figure_png(figure: Figure) -> bytes:
-    """The same bytes for the same figure."""
-    figure.set_layout_engine("constrained")
-    FigureCanvasAgg(figure)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
-    return buffer.getvalue()

@@ -6,8 +6,8 @@ import pathlib
 from typing import Any
 
 from dermgan_tf.comparison_figures import SCORE_TITLES, draw_figures
-from dermgan_tf.comparison_scores import SKIN_TYPE_NAMES
 from dermgan_tf.report import format_interval, format_number, render_page
+from dermgan_tf.semantic_map import SKIN_TYPE_NAMES
 
 
 def write_comparison(folder: str | os.PathLike, comparison: dict[str, Any]) -> None:

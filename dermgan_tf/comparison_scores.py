@@ -14,7 +14,6 @@ from dermgan_tf.predictions import Predictions
 
 CALIBRATION_BINS = 15
 TOP = 3
-SKIN_TYPE_NAMES = ("unknown", "I", "II", "III", "IV", "V", "VI")
 # Scores of all photos, and of the photos of each skin type; all lie in 0…1.
 SCORES = (
     "top_1",

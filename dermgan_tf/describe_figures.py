@@ -1,23 +1,22 @@
 """Figures of a description: PNG bytes, drawn from description.json alone."""
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from dermgan_tf.contact_sheet import contact_sheet
-from dermgan_tf.describe import EXAMPLE_SIDE, SKIN_TYPE_NAMES
+from dermgan_tf.describe_looks import EXAMPLE_SIDE
+from dermgan_tf.figures import figure_png, plain_axes
+from dermgan_tf.semantic_map import SKIN_TYPE_NAMES
 
 INK, ACCENT = "#1f2937", "#c2410c"
 # From light to dark, near the colours that ITA's classes stand for; grey is unknown.
 _TYPE_COLOURS = (
     *("#9ca3af", "#f3d3bb", "#e6b68f", "#cf9366", "#a8693f", "#75431f", "#3b2114"),
 )
-_DPI = 110
 _SHEET_CONDITIONS = 9  # a sheet: larger ones are hard to open
 
 
@@ -37,7 +36,9 @@ def draw_figures(numbers: Mapping[str, Any]) -> dict[str, bytes]:
         "roi_sizes.png": _roi_sizes(numbers["rois"]),
         "skin_tone.png": _skin_tone(numbers["skin_types"]),
     }
-    return {name: _png(figure) for name, figure in drawn.items() if figure is not None}
+    return {
+        name: figure_png(figure) for name, figure in drawn.items() if figure is not None
+    }
 
 
 def draw_sheets(examples: Mapping[str, Sequence[np.ndarray]]) -> dict[str, np.ndarray]:
@@ -99,7 +100,7 @@ def _splits(numbers: Mapping[str, Any]) -> Figure:
     axis.set_ylim(len(rows) - 0.5, -0.5)
     axis.set_xlabel("cases")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _plain(axis)
+    plain_axes(axis)
     figure.legend(loc="outside upper left", ncols=3, frameon=False)
     return figure
 
@@ -122,7 +123,7 @@ def _photos_per_case(counts: Mapping[str, Any]) -> Figure:
     axis.set_xlabel("photos of a case")
     axis.set_ylabel("cases")
     axis.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-    _plain(axis)
+    plain_axes(axis)
     return figure
 
 
@@ -143,7 +144,7 @@ def _roi_sizes(rois: Mapping[str, Any]) -> Figure | None:
     axis.set_xlim(0, 1)
     axis.set_xlabel("longer side of a ROI, share of the photo's side")
     axis.set_ylabel("ROIs")
-    _plain(axis)
+    plain_axes(axis)
     return figure
 
 
@@ -171,7 +172,7 @@ def _skin_tone(rows: Sequence[Mapping[str, Any]]) -> Figure | None:
         axis.set_ylabel(label, rotation=0, ha="right", va="center")
         axis.yaxis.set_label_coords(-0.09, 0.5)
         axis.yaxis.set_major_locator(MaxNLocator(2, integer=True))
-        _plain(axis)
+        plain_axes(axis)
     axes[-1].set_xlim(edges[-1], edges[0])  # light skin left, as the types run
     axes[-1].set_xlabel("ITA in degrees, light to dark (line: median)")
     return figure
@@ -179,15 +180,3 @@ def _skin_tone(rows: Sequence[Mapping[str, Any]]) -> Figure | None:
 
 def _short(name: str) -> str:
     return name if len(name) <= 40 else f"{name[:39]}…"
-
-
-def _plain(axis) -> None:
-    axis.spines[["top", "right"]].set_visible(False)
-
-
-def _png(figure: Figure) -> bytes:
-    figure.set_layout_engine("constrained")
-    FigureCanvasAgg(figure)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
-    return buffer.getvalue()

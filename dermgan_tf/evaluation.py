@@ -29,7 +29,7 @@ from dermgan_tf.judging.diversity import diversity
 from dermgan_tf.judging.memorization import closest_sheet, memorization
 from dermgan_tf.judging.placement_control import placement_control
 from dermgan_tf.judging.skin_tone_control import ita_by_type, skin_tone_control
-from dermgan_tf.labelled_images import labelled_crops
+from dermgan_tf.labelled_reading import labelled_crops
 from dermgan_tf.pairs import (
     PairsInfo,
     drawn_positions,
@@ -38,7 +38,7 @@ from dermgan_tf.pairs import (
     read_pairs_info,
 )
 from dermgan_tf.progress import silent
-from dermgan_tf.semantic_map import MAX_SKIN_TYPE, skin_type_code
+from dermgan_tf.semantic_map import MAX_SKIN_TYPE, SKIN_TYPE_NAMES, skin_type_code
 
 FORMAT_VERSION = 2
 MIN_IMAGES = 8  # halves of four: the fewest that all distances are defined for
@@ -46,7 +46,6 @@ BATCH_SIZE = 32
 SHEET_EXAMPLES = 16  # and at least one of each condition
 EXAMPLES_A_ROW = 2
 SEEDS_SHOWN = 6
-SKIN_TYPE_NAMES = ("unknown", "I", "II", "III", "IV", "V", "VI")
 # Training photographs that the colours of the skin types are taken from: 100 of a type
 # give its median ITA to about a degree.
 MAX_COLOUR_IMAGES = 600

@@ -1,16 +1,16 @@
 """Figures of an evaluation: PNG bytes, drawn from metrics.json alone."""
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from dermgan_tf.figures import figure_png, plain_axes
+from dermgan_tf.semantic_map import SKIN_TYPE_NAMES
+
 SYNTHETIC, REAL = "#c2410c", "#1f2937"
-SKIN_TYPES = ("I", "II", "III", "IV", "V", "VI")
-_DPI = 110
+SKIN_TYPES = SKIN_TYPE_NAMES[1:]
 
 
 def draw_figures(metrics: Mapping[str, Any]) -> dict[str, bytes]:
@@ -30,7 +30,9 @@ def draw_figures(metrics: Mapping[str, Any]) -> dict[str, bytes]:
         "diversity.png": _diversity(metrics["diversity"]),
         "memorization.png": _memorization(metrics["memorization"]),
     }
-    return {name: _png(figure) for name, figure in drawn.items() if figure is not None}
+    return {
+        name: figure_png(figure) for name, figure in drawn.items() if figure is not None
+    }
 
 
 def _distances(distances: Mapping[str, Any]) -> Figure | None:
@@ -57,7 +59,7 @@ def _distances(distances: Mapping[str, Any]) -> Figure | None:
         axis.set_yticks(range(len(rows)), [_row_name(row, title) for row in rows])
         axis.set_ylim(len(rows) - 0.5, -0.5)
         axis.set_xlim(left=0)
-        _plain(axis)
+        plain_axes(axis)
     axes[-1].set_xlabel("Fréchet distance, mean and 95 % of trials")
     _legend(figure, ("synthetic against real", SYNTHETIC), ("real against real", REAL))
     return figure
@@ -66,7 +68,7 @@ def _distances(distances: Mapping[str, Any]) -> Figure | None:
 def _row_name(row: Mapping[str, Any], title: str) -> str:
     name = row["group"]
     if title == "skin type":
-        name = f"type {SKIN_TYPES[name - 1]}" if name else "type unknown"
+        name = f"type {SKIN_TYPE_NAMES[name]}"
     size = (row["synthetic_real"]["frechet_trials"])["sample_size"]
     return f"{name} ({size} a trial)"
 
@@ -94,7 +96,7 @@ def _sample_size(overall: Mapping[str, Any]) -> Figure:
     axis.set_xlim(left=0)
     axis.set_xlabel("images a side")
     axis.set_ylabel("Fréchet distance")
-    _plain(axis)
+    plain_axes(axis)
     _legend(figure, ("synthetic against real", SYNTHETIC), ("real against real", REAL))
     return figure
 
@@ -120,7 +122,7 @@ def _skin_tone(tone: Mapping[str, Any]) -> Figure | None:
     left.set_xticks(range(6), SKIN_TYPES)
     left.set_xlabel("skin type asked for")
     left.set_ylabel("median ITA of skin, degrees")
-    _plain(left)
+    plain_axes(left)
     confusion = np.array(agreement["confusion"], float)
     totals = confusion.sum(axis=1, keepdims=True)
     shares = np.divide(confusion, totals, out=np.zeros((6, 6)), where=totals > 0)
@@ -181,7 +183,7 @@ def _memorization(found: Mapping[str, Any]) -> Figure | None:
     axis.set_xlim(left=0)
     axis.set_xlabel("distance to the nearest training image (dotted: threshold)")
     axis.set_ylabel("share of images")
-    _plain(axis)
+    plain_axes(axis)
     _legend(figure, ("synthetic", SYNTHETIC), ("held-out real", REAL))
     return figure
 
@@ -196,7 +198,7 @@ def _pairs_of_dots(names, synthetic, real, label, legend) -> Figure:
     axis.set_ylim(len(names) - 0.5, -0.5)
     axis.set_xlim(left=0)
     axis.set_xlabel(label)
-    _plain(axis)
+    plain_axes(axis)
     _legend(figure, (legend[0], SYNTHETIC), (legend[1], REAL))
     return figure
 
@@ -230,10 +232,6 @@ def _matrix(axis, shares: np.ndarray, rows: Sequence[str], columns: Sequence[str
     axis.set_yticks(range(len(rows)), rows)
 
 
-def _plain(axis) -> None:
-    axis.spines[["top", "right"]].set_visible(False)
-
-
 def _legend(figure: Figure, *entries: tuple[str, str]) -> None:
     axis = figure.axes[0]
     handles = [axis.plot([], [], "o", color=colour)[0] for _, colour in entries]
@@ -241,11 +239,3 @@ def _legend(figure: Figure, *entries: tuple[str, str]) -> None:
     figure.legend(
         handles, names, loc="outside upper left", ncols=len(entries), frameon=False
     )
-
-
-def _png(figure: Figure) -> bytes:
-    figure.set_layout_engine("constrained")
-    FigureCanvasAgg(figure)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
-    return buffer.getvalue()

@@ -5,10 +5,11 @@ import os
 import pathlib
 from typing import Any
 
-from dermgan_tf.evaluation import SKIN_TYPE_NAMES, Evaluation
+from dermgan_tf.evaluation import Evaluation
 from dermgan_tf.evaluation_figures import draw_figures
 from dermgan_tf.photo_io import encode_png
 from dermgan_tf.report import format_interval, format_number, render_page
+from dermgan_tf.semantic_map import SKIN_TYPE_NAMES
 
 
 def write_evaluation(folder: str | os.PathLike, evaluation: Evaluation) -> None:

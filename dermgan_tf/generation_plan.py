@@ -18,6 +18,7 @@ from dermgan_tf.crops import MARGIN, PROMINENCE
 from dermgan_tf.errors import InputError
 from dermgan_tf.semantic_map import (
     MAX_SKIN_TYPE,
+    SKIN_TYPE_NAMES,
     Roi,
     checked_box,
     encode_semantic_map,
@@ -28,7 +29,6 @@ from dermgan_tf.vocabulary import Vocabulary
 Box = tuple[float, float, float, float]
 
 SWEEPS = ("skin_color", "size", "condition", "place")
-SKIN_TYPE_NAMES = ("unknown", "I", "II", "III", "IV", "V", "VI")
 MAX_SEED = 2**31 - 1  # seeds are int32
 
 # What a sweep holds constant unless told otherwise: a middle skin type, and a box in

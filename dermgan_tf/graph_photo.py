@@ -89,7 +89,7 @@ def exif_orientation(encoded: tf.Tensor) -> tf.Tensor:
 
 
 def squash_photo(photo: tf.Tensor, size: int) -> tf.Tensor:
-    """Resizes a photo to a square as `labelled_images` does: averaged, then linear.
+    """Resizes a photo to a square as `labelled_reading` does: averaged, then linear.
 
     Args:
         photo: uint8 [H, W, 3].

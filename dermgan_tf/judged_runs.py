@@ -33,7 +33,8 @@ from dermgan_tf.photo_io import encode_png
 from dermgan_tf.progress import silent
 from dermgan_tf.run_folder import CHECKPOINTS, write_json
 from dermgan_tf.saved_model import export_saved_model, load_trained_generator
-from dermgan_tf.training import TrainingDiverged, train_gan
+from dermgan_tf.training import train_gan
+from dermgan_tf.training_callbacks import TrainingDiverged
 
 JUDGEMENT = "judgement.json"
 MIN_IMAGES = 8  # halves of four: the fewest that all distances are defined for

@@ -84,7 +84,7 @@ class PhotoSource:
 
 
 def open_source(source: str | os.PathLike, case_pattern: str = "") -> PhotoSource:
-    """Opens what `dermgan_tf.labelled_images.read_labelled_splits` reads; see there.
+    """Opens what `dermgan_tf.labelled_reading.read_labelled_splits` reads; see there.
 
     Raises:
         InputError: for a source that cannot be read or is of no known form, or a case
@@ -345,6 +345,11 @@ def _tfds_source(source: str) -> PhotoSource:
             splits[split] = name
     if "train" not in splits:
         raise InputError(f"{source} has no split 'train'")
+    if builder.info.file_format.value == "array_record":
+        raise InputError(
+            f"{source} is stored as array_record, which TensorFlow alone "
+            f"cannot read: build it with --file_format=tfrecord"
+        )
     names = getattr(features[label], "names", None)
     total = sum(builder.info.splits[name].num_examples for name in splits.values())
     return PhotoSource(
@@ -359,6 +364,8 @@ def _tfds_source(source: str) -> PhotoSource:
 def _tfds_builder(source: str):
     import tensorflow_datasets as tfds
 
+    import dermgan_tf.datasets  # noqa: F401 - registers derm_phantom and others
+
     name = source.removeprefix(TFDS_PREFIX)
     try:
         if os.path.isdir(name):
@@ -371,7 +378,7 @@ def _tfds_builder(source: str):
     if not prepared:
         raise InputError(
             f"{source} is not prepared at {builder.data_path}: run "
-            f"`tfds build {name}`, or give its folder"
+            f"`tfds build {name} --imports=dermgan_tf.datasets`, or give its folder"
         )
     return builder
 

@@ -3,7 +3,10 @@
 import io
 import os
 import stat
+import struct
+import zlib
 from collections.abc import Mapping
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
@@ -12,6 +15,9 @@ from dermgan_tf.errors import InputError
 
 MIN_SIDE = 16  # pixels; below this nothing can be seen of a skin condition
 MAX_PIXELS = 100_000_000  # 300 MB of RGB: far above any camera, below a bomb
+# Of a file: more than so many pixels of 16-bit RGB take. Pillow looks through a longer
+# one byte by byte, for minutes, when nothing but its beginning is a photo's.
+MAX_BYTES = 1 << 30
 
 # How names of photos end, in lower case. HEIC cannot be read, and says so when tried.
 # fmt: off
@@ -26,6 +32,7 @@ PHOTO_SUFFIXES = (
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000")
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_MAX_TEXT = 1 << 20  # bytes of a PNG text; longer ones are none of ours
 _EXIF_ORIENTATION = 0x0112
 
 
@@ -51,7 +58,8 @@ def read_photo(
     Raises:
         InputError: "<path>: <cause>" for a file that is missing, not a regular file,
             not readable, empty, not an image, animated or of several pages, truncated
-            or damaged, too small or too large.
+            or damaged, too small or too large. Too many pixels are refused by what the
+            header says, before any is decoded.
     """
     with _open_regular_file(path) as file:
         try:
@@ -110,7 +118,7 @@ def encode_png(image: np.ndarray, text: Mapping[str, str] | None = None) -> byte
 
 
 def read_png_text(source: str | os.PathLike | bytes) -> dict[str, str]:
-    """The texts inside a PNG.
+    """The texts inside a PNG, wherever they stand in it; no pixel is decoded.
 
     Args:
         source: a file's path, or the bytes of one.
@@ -119,7 +127,8 @@ def read_png_text(source: str | os.PathLike | bytes) -> dict[str, str]:
         keyword -> text; empty for an image of another format.
 
     Raises:
-        InputError: for a file that cannot be read, or a damaged PNG.
+        InputError: for a file that cannot be read, or a PNG that ends early or has a
+            damaged text.
     """
     if isinstance(source, bytes):
         file, shown = io.BytesIO(source), "PNG bytes"
@@ -128,15 +137,10 @@ def read_png_text(source: str | os.PathLike | bytes) -> dict[str, str]:
     with file:
         if file.read(len(_PNG_SIGNATURE)) != _PNG_SIGNATURE:
             return {}
-        file.seek(0)
         try:
-            with Image.open(file, formats=["PNG"]) as image:
-                return {key: str(value) for key, value in image.text.items()}
-        except MemoryError:
-            raise
-        except Exception as error:
-            text = " ".join(str(error).split())
-            raise InputError(f"{shown}: is a damaged PNG: {text}") from error
+            return _png_texts(file)
+        except (ValueError, zlib.error) as error:
+            raise InputError(f"{shown}: is a damaged PNG: {error}") from None
 
 
 def is_synthetic(path: str | os.PathLike) -> bool:
@@ -151,16 +155,66 @@ def is_synthetic(path: str | os.PathLike) -> bool:
 def _open_regular_file(path: str | os.PathLike) -> io.BufferedReader:
     try:
         # Opening a pipe or a device could wait for ever, so look before opening.
-        mode = os.stat(path).st_mode
-        if stat.S_ISDIR(mode):
+        status = os.stat(path)
+        if stat.S_ISDIR(status.st_mode):
             raise InputError(f"{_shown(path)}: is a folder, not an image file")
-        if not stat.S_ISREG(mode):
+        if not stat.S_ISREG(status.st_mode):
             raise InputError(f"{_shown(path)}: is a pipe or device, not an image file")
+        if status.st_size > MAX_BYTES:
+            raise InputError(
+                f"{_shown(path)}: has {status.st_size} bytes; at most {MAX_BYTES} are "
+                "read"
+            )
         return open(path, "rb")
     except FileNotFoundError:
         raise InputError(f"{_shown(path)}: does not exist") from None
     except OSError as error:
         raise InputError(f"{_shown(path)}: cannot be read: {error.strerror}") from None
+
+
+def _png_texts(file: BinaryIO) -> dict[str, str]:
+    """The texts from behind the signature on; ValueError or zlib.error for damage.
+
+    A chunk is its length, its kind, that many bytes and their checksum (PNG, third
+    edition, 5.3). Texts may stand behind the pixels, where other programs put them.
+    """
+    texts: dict[str, str] = {}
+    while True:
+        head = file.read(8)
+        if len(head) < 8:
+            raise ValueError("it ends too early")
+        length, kind = struct.unpack(">I4s", head)
+        if kind == b"IEND":
+            return texts
+        if kind not in (b"tEXt", b"zTXt", b"iTXt") or length > _MAX_TEXT:
+            file.seek(length + 4, os.SEEK_CUR)
+            continue
+        data, checksum = file.read(length), file.read(4)
+        if len(checksum) < 4:
+            raise ValueError("it ends too early")
+        if zlib.crc32(kind + data).to_bytes(4, "big") != checksum:
+            raise ValueError("a text does not match its checksum")
+        keyword, _, text = data.partition(b"\0")
+        texts[keyword.decode("latin-1")] = _png_text(kind, text)
+
+
+def _png_text(kind: bytes, data: bytes) -> str:
+    """What stands behind the keyword and its zero (PNG, third edition, 11.3.3)."""
+    if kind == b"tEXt":
+        return data.decode("latin-1")
+    if kind == b"zTXt":  # a byte names the compression, of which there is one
+        return _inflated(data[1:]).decode("latin-1")
+    compressed, rest = data[:1] != b"\0", data[2:]
+    _language, _translated, text = rest.split(b"\0", 2)
+    return (_inflated(text) if compressed else text).decode("utf-8")
+
+
+def _inflated(data: bytes) -> bytes:
+    unpacker = zlib.decompressobj()
+    text = unpacker.decompress(data, _MAX_TEXT)
+    if not unpacker.eof:
+        raise ValueError("a compressed text is too long, or is cut off")
+    return text
 
 
 def _decode(file: io.BufferedReader, min_side: int, max_pixels: int) -> np.ndarray:
@@ -175,9 +229,9 @@ def _decode(file: io.BufferedReader, min_side: int, max_pixels: int) -> np.ndarr
                 f"is {width} × {height} pixels; at most {max_pixels} in all are read"
             )
         # Phones store one photo with its preview or depth map as a two-frame MPO.
-        frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
-        if frames != 1:
-            raise InputError(f"has {frames} frames; want a still photo")
+        # (How many frames there are takes Pillow their number squared to find out.)
+        if image.format != "MPO" and getattr(image, "is_animated", False):
+            raise InputError("has several frames or pages; want a still photo")
         image.load()
         # After loading: Pillow turns TIFFs while it loads them.
         orientation = _orientation(image)
@@ -218,11 +272,12 @@ def _rgb_pixels(image: Image.Image) -> np.ndarray:
         on_black = Image.new("RGB", image.size)
         on_black.paste(image, mask=image.getchannel("A"))
         image = on_black
-    elif image.mode != "CMYK":
+    elif image.mode not in ("RGB", "CMYK"):
         image = image.convert("RGB")
     if profile:
         image = _to_srgb(image, profile)
-    return np.asarray(image.convert("RGB"))
+    # Converting RGB to RGB copies it: four bytes a pixel, for nothing.
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:

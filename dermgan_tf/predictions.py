@@ -20,6 +20,8 @@ from dermgan_tf.vocabulary import Vocabulary
 
 FIXED_COLUMNS = ("image_id", "case_id", "fitzpatrick", "condition")
 PROBABILITY_PREFIX = "p:"
+# Tells of the classifier; lies beside the file, or in the folder above.
+CLASSIFIER_FILE = "classifier.json"
 SUM_TOLERANCE = 1e-3
 _SKIN_TYPES = {"": 0, **{str(t): t for t in range(7)}}
 

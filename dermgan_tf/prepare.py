@@ -2,10 +2,10 @@
 
 Worker processes read and cut photos; they import neither TensorFlow nor Keras. The
 parent only serializes what they return, so that one writer decides order and shards.
+A photo whose decoder crashes its process is a bad photo like others.
 """
 
 import collections
-import concurrent.futures
 import contextlib
 import dataclasses
 import functools
@@ -13,10 +13,8 @@ import hashlib
 import heapq
 import json
 import math
-import multiprocessing
 import os
 import pathlib
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -25,6 +23,7 @@ import numpy as np
 
 from dermgan_tf import crops, photo_io
 from dermgan_tf.annotations import PhotoAnnotation, case_splits
+from dermgan_tf.anonymous_ids import anonymous_case_id, anonymous_image_id
 from dermgan_tf.contact_sheet import contact_sheet
 from dermgan_tf.errors import (
     InputError,
@@ -32,6 +31,7 @@ from dermgan_tf.errors import (
     check_reject_fraction,
     write_rejects,
 )
+from dermgan_tf.isolated_map import Lost, isolated_map
 from dermgan_tf.output_folder import output_folder
 from dermgan_tf.pairs import FORMAT_VERSION, INFO_FILE, SPLITS
 from dermgan_tf.pairs_writer import PairsWriter
@@ -138,6 +138,29 @@ class LoadedPhoto:
     true_skin: np.ndarray | None = None
 
 
+class TooManyRejects(InputError):
+    """More items were bad than are tolerated.
+
+    Args:
+        message: str.
+        rejects: all bad items.
+    """
+
+    def __init__(self, message: str, rejects: Sequence[Reject]):
+        super().__init__(message)
+        self.rejects = tuple(rejects)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """A photo to cut, the ids that its pairs carry, and its split."""
+
+    photo: AnnotatedPhoto | PhantomSource
+    image_id: str
+    case_id: str
+    split: str
+
+
 @dataclasses.dataclass
 class _Outcome:
     """What became of one photo: its pairs, or the reason for having none."""
@@ -187,6 +210,8 @@ def prepare_pairs(
     overwrite: bool = False,
     progress: Callable[..., Iterable] = silent,
     rejects: Sequence[Reject] = (),
+    crash_safe: bool | None = None,
+    id_salt: bytes | None = None,
 ) -> dict[str, Any]:
     """Cuts crops around the ROIs of photos and writes them with their maps.
 
@@ -195,8 +220,13 @@ def prepare_pairs(
     condition outside `vocabulary`, are listed in rejects.csv. The folder appears whole
     or not at all.
 
-    With more than one worker, new Python processes are started: a script that calls
-    this keeps its own work under `if __name__ == "__main__":`.
+    With more than one worker, or if it is to be crash-safe, new Python processes are
+    started: a script that calls this keeps its own work under
+    `if __name__ == "__main__":`.
+
+    With a salt, the ids of cases and photos become hashes under it (see
+    `dermgan_tf.anonymous_ids`). Splits are those of the true case ids, so that they
+    stay as they are without; windows are others, or they would give the true ids away.
 
     Args:
         photos: what to cut from.
@@ -211,6 +241,12 @@ def prepare_pairs(
         overwrite: bool. Whether to replace a non-empty `output_dir`.
         progress: wraps the loop over photos; see `dermgan_tf.progress`.
         rejects: bad items found before, to count and list along.
+        crash_safe: bool. Whether photos are decoded in processes of their own: if a
+            decoder crashes, or takes more than five minutes, that photo is listed and
+            the rest goes on. None = with several workers. With one, False takes this
+            process alone, which a crash then ends.
+        id_salt: see `dermgan_tf.anonymous_ids.read_salt`; None = ids as they are. The
+            salt is not stored.
 
     Returns:
         The content of pairs.json; among it "crops", "cases" and "photos" by split,
@@ -221,8 +257,9 @@ def prepare_pairs(
         difference ("difference_95").
 
     Raises:
-        InputError: for no usable photo, too many bad ones, a case in two splits, or an
-            output folder that is in use or not empty.
+        TooManyRejects: an InputError that has them; also if no photo is usable.
+        InputError: for no photo with a ROI, a case in two splits, or an output folder
+            that is in use or not empty.
     """
     with output_folder(output_dir, overwrite) as folder:
         return write_pairs(
@@ -236,6 +273,8 @@ def prepare_pairs(
             max_reject_fraction,
             progress,
             rejects,
+            crash_safe,
+            id_salt,
         )
 
 
@@ -250,22 +289,22 @@ def write_pairs(
     max_reject_fraction: float = 0.1,
     progress: Callable[..., Iterable] = silent,
     rejects: Sequence[Reject] = (),
+    crash_safe: bool | None = None,
+    id_salt: bytes | None = None,
 ) -> dict[str, Any]:
     """`prepare_pairs` into an empty folder, for callers that add to it."""
     _check_arguments(image_size, crops_per_photo, seed, workers)
-    photos = sorted(photos, key=_image_id)
     rejects = list(rejects)
-    splits = _splits(photos)
     jobs, without_roi, seen = [], 0, set()
-    for photo in photos:
-        image_id = _image_id(photo)
-        if image_id in seen:
+    for job in _jobs(photos, id_salt):
+        photo = job.photo
+        if job.image_id in seen:
             rejects.append(Reject(photo.name, "stands twice in the list of photos"))
         elif isinstance(photo, AnnotatedPhoto) and not photo.annotation.rois:
             without_roi += 1
         else:
-            jobs.append((photo, splits[photo.case_id]))
-        seen.add(image_id)
+            jobs.append(job)
+        seen.add(job.image_id)
     work = functools.partial(
         _pairs_of_photo,
         vocabulary=vocabulary,
@@ -280,7 +319,8 @@ def write_pairs(
         )
     writer = PairsWriter(folder, vocabulary, image_size)
     summary = _Summary()
-    with contextlib.closing(_ordered_map(work, jobs, workers)) as outcomes:
+    outcomes = _outcomes(work, jobs, workers, crash_safe)
+    with contextlib.closing(outcomes):
         for outcome in progress(outcomes, total=len(jobs), desc="cutting"):
             if outcome.reject:
                 rejects.append(outcome.reject)
@@ -290,7 +330,7 @@ def write_pairs(
                 continue
             writer.write(outcome.split, outcome.pairs)
             summary.add(outcome)
-    check_reject_fraction(rejects, total, max_reject_fraction, "the photos")
+    require_few_rejects(rejects, total, max_reject_fraction, "the photos")
     if not summary.crops:
         raise InputError("none of the photos has a ROI: there is nothing to cut")
     info = {
@@ -303,6 +343,7 @@ def write_pairs(
         **summary.as_json(),
         "photos_without_roi": without_roi,
         "rejected": len(rejects),
+        **({"anonymized_ids": True} if id_salt else {}),
         **writer.finish(),
     }
     write_rejects(folder / "rejects.csv", rejects)
@@ -315,6 +356,16 @@ def write_pairs(
     return info
 
 
+def require_few_rejects(
+    rejects: Sequence[Reject], total: int, max_reject_fraction: float, where: str
+) -> None:
+    """`check_reject_fraction`, but what it raises has the rejects: TooManyRejects."""
+    try:
+        check_reject_fraction(rejects, total, max_reject_fraction, where)
+    except InputError as error:
+        raise TooManyRejects(str(error), rejects) from None
+
+
 def _check_arguments(image_size, crops_per_photo, seed, workers) -> None:
     if image_size not in (64, 128, 256, 512):
         raise InputError(f"image size {image_size}: want 64, 128, 256 or 512")
@@ -323,6 +374,19 @@ def _check_arguments(image_size, crops_per_photo, seed, workers) -> None:
             f"crops per photo {crops_per_photo}, seed {seed}, workers {workers}: "
             "want at least 1, 0 and 1"
         )
+
+
+def _jobs(photos, id_salt: bytes | None) -> list[_Job]:
+    """The photos with their ids and splits, in one order whatever theirs is."""
+    splits = _splits(photos)
+    jobs = []
+    for photo in photos:
+        image_id, case_id = _image_id(photo), photo.case_id
+        if id_salt is not None:
+            image_id = anonymous_image_id(case_id, photo.name, id_salt)
+            case_id = anonymous_case_id(case_id, id_salt)
+        jobs.append(_Job(photo, image_id, case_id, splits[photo.case_id]))
+    return sorted(jobs, key=lambda job: job.image_id)
 
 
 def _image_id(photo) -> str:
@@ -349,77 +413,60 @@ def _splits(photos) -> dict[str, str]:
     return case_splits(photos)
 
 
-def _ordered_map(
-    work: Callable, jobs: Sequence, workers: int | None
+def _outcomes(
+    work: Callable[[_Job], _Outcome],
+    jobs: Sequence[_Job],
+    workers: int | None,
+    crash_safe: bool | None,
 ) -> Iterator[_Outcome]:
-    """`map(work, jobs)` over processes, in order, with few results waiting."""
+    """`map(work, jobs)`, over processes or not."""
     workers = min(workers or os.cpu_count() or 1, len(jobs))
-    if workers <= 1:
+    if workers <= 1 and not crash_safe:
         yield from map(work, jobs)
         return
-    pool = concurrent.futures.ProcessPoolExecutor(
-        workers,
-        # Forking a process that runs TensorFlow's threads can deadlock.
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_start_worker,
-    )
-    waiting: collections.deque = collections.deque()
-    try:
-        for job in jobs:
-            waiting.append(pool.submit(work, job))
-            if len(waiting) > 4 * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    except concurrent.futures.BrokenExecutor:
-        raise InputError(
-            f"one of {workers} worker processes died (no memory left, or a script that "
-            'lacks `if __name__ == "__main__":`); with 1 worker none is started'
-        ) from None
-    finally:
-        pool.shutdown(cancel_futures=True)
+    results = isolated_map(work, jobs, workers, _one_thread)
+    with contextlib.closing(results):
+        for job, result in zip(jobs, results, strict=True):
+            if isinstance(result, Lost):
+                reject = Reject(job.photo.name, result.reason)
+                result = _Outcome(job.image_id, job.split, reject=reject)
+            yield result
 
 
-def _start_worker() -> None:
+def _one_thread() -> None:
     cv2.setNumThreads(1)  # the processes are the parallelism
-    parent = multiprocessing.parent_process()
-
-    def leave_with_parent():
-        parent.join()
-        os._exit(1)
-
-    # When the parent is killed, its workers would wait for work forever.
-    threading.Thread(target=leave_with_parent, daemon=True).start()
 
 
 def _pairs_of_photo(
-    job, vocabulary: Vocabulary, image_size: int, crops_per_photo: int, seed: int
+    job: _Job, vocabulary: Vocabulary, image_size: int, crops_per_photo: int, seed: int
 ) -> _Outcome:
-    """Reads one photo and cuts its pairs. Runs in a worker process."""
-    source, split = job
-    outcome = _Outcome(_image_id(source), split)
+    """Reads one photo and cuts its pairs: a pure function, run in any process."""
+    photo, outcome = job.photo, _Outcome(job.image_id, job.split)
     try:
-        loaded = source.load()
+        loaded = photo.load()
         for name in [loaded.condition, *(roi.condition for roi in loaded.rois)]:
             vocabulary.index(name)
         if loaded.rois:
             _cut_pairs(
-                outcome, source, loaded, vocabulary, image_size, crops_per_photo, seed
+                outcome, job, loaded, vocabulary, image_size, crops_per_photo, seed
             )
     # One bad photo must not end the run, whatever its decoder raises.
     except Exception as error:
         reason = str(error) or type(error).__name__
-        if not isinstance(error, InputError):
+        if isinstance(error, MemoryError):
+            reason = "takes more memory than there is"
+        elif not isinstance(error, InputError):
             reason = f"{type(error).__name__}: {error}"
-        if isinstance(source, AnnotatedPhoto):  # the item names the file already
-            reason = reason.removeprefix(f"{source.path}: ")
-        outcome.reject = Reject(source.name, " ".join(reason.split()))
+        if isinstance(photo, AnnotatedPhoto):  # the item names the file already
+            reason = reason.removeprefix(f"{photo.path}: ")
+        outcome = _Outcome(job.image_id, job.split)
+        outcome.reject = Reject(photo.name, " ".join(reason.split()))
     return outcome
 
 
 def _cut_pairs(
     outcome: _Outcome,
-    source: AnnotatedPhoto | PhantomSource,
+    job: _Job,
     loaded: LoadedPhoto,
     vocabulary: Vocabulary,
     image_size: int,
@@ -463,13 +510,13 @@ def _cut_pairs(
                     semantic_map, cv2.IMWRITE_PNG_STRATEGY_DEFAULT
                 ),
                 "image_id": outcome.image_id,
-                "case_id": source.case_id,
+                "case_id": job.case_id,
                 "condition": largest.condition,
                 "fitzpatrick": loaded.fitzpatrick,
                 "boxes": [roi.box for roi in rois],
                 "box_conditions": [roi.condition for roi in rois],
                 "window": window.box(height, width),
-                "source": source.source,
+                "source": job.photo.source,
             }
         )
         anywhere = crops.random_window(window.side, height, width, rng)

@@ -15,13 +15,13 @@ import numpy as np
 from dermgan_tf import (
     generation,
     generation_plan,
-    labelled_images,
     prepare,
     training,
 )
 from dermgan_tf.annotations import read_annotations
 from dermgan_tf.classifier import predict
-from dermgan_tf.classifier_training import fit_classifier, predictions_of
+from dermgan_tf.classifier_outcome import predictions_of
+from dermgan_tf.classifier_training import fit_classifier
 from dermgan_tf.comparison import compare
 from dermgan_tf.comparison_arms import Arm
 from dermgan_tf.comparison_report import write_comparison
@@ -30,11 +30,14 @@ from dermgan_tf.evaluation import evaluate
 from dermgan_tf.evaluation_report import write_evaluation
 from dermgan_tf.generation import paint_specs
 from dermgan_tf.judging.condition_recall import Judge
+from dermgan_tf.labelled_images import LabelledImages
+from dermgan_tf.labelled_reading import labelled_crops
 from dermgan_tf.phantom import phantom_vocabulary, write_phantom
 from dermgan_tf.progress import silent
 from dermgan_tf.report import render_page
 from dermgan_tf.saved_model import export_saved_model, load_trained_generator
-from dermgan_tf.synthetic_plan import plan_synthetic, read_training_scenes
+from dermgan_tf.synthetic_plan import plan_synthetic
+from dermgan_tf.synthetic_scenes import read_training_scenes
 
 CONDITIONS = 8
 CASES = 320
@@ -181,7 +184,7 @@ def run_quickstart(
             sheets.append({"title": title, "look_for": look_for, "png": png})
     with timer.step("train classifiers"):
         crops = {
-            split: labelled_images.labelled_crops(output_dir / "pairs", split)
+            split: labelled_crops(output_dir / "pairs", split)
             for split in ("train", "validation", "test")
         }
         # Every condition is filled to the commonest, with skin types it is short of.
@@ -193,7 +196,7 @@ def run_quickstart(
             data_fingerprint=pairs["fingerprint"],
         )
         specs = list(plan.image_specs())
-        synthetic = labelled_images.LabelledImages(
+        synthetic = LabelledImages(
             np.stack([image for _, _, image in paint_specs(generator, specs)]),
             [vocabulary.index(spec.condition) for spec in specs],
             vocabulary.conditions,

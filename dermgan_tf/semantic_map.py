@@ -21,6 +21,7 @@ from dermgan_tf.vocabulary import Vocabulary
 
 BOX_DECIMALS = 4  # a box's edge is read to a ten-thousandth of a pixel
 MAX_SKIN_TYPE = 6  # Fitzpatrick VI; 0 stands for unknown
+SKIN_TYPE_NAMES = ("unknown", "I", "II", "III", "IV", "V", "VI")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -122,8 +122,8 @@ def skin_mask(photo: np.ndarray, rois: Sequence[Roi] = ()) -> np.ndarray:
 def estimate_skin_type(photo: np.ndarray, rois: Sequence[Roi] = ()) -> int:
     """The Fitzpatrick skin type that the colour of the skin outside the ROIs suggests.
 
-    The median ITA of the likely skin, by `fitzpatrick_from_ita`. Light and camera move
-    it: a photo in shade reads darker. Not a measurement.
+    That of `skin_ita`, by `fitzpatrick_from_ita`. Light and camera move it: a photo in
+    shade reads darker. Not a measurement.
 
     Args:
         photo: np.uint8 [H, W, 3], RGB.
@@ -132,13 +132,27 @@ def estimate_skin_type(photo: np.ndarray, rois: Sequence[Roi] = ()) -> int:
     Returns:
         int, 1…6; 0 if less than 2 % of the photo is visible skin outside the ROIs.
     """
+    ita = skin_ita(photo, rois)
+    return 0 if np.isnan(ita) else fitzpatrick_from_ita(ita)
+
+
+def skin_ita(photo: np.ndarray, rois: Sequence[Roi] = ()) -> float:
+    """The median ITA, in degrees, of the likely skin outside the ROIs.
+
+    Args:
+        photo: np.uint8 [H, W, 3], RGB.
+        rois: boxes to leave out.
+
+    Returns:
+        float; NaN if less than 2 % of the photo is visible skin outside the ROIs.
+    """
     small = _small_copy(photo)
     mask = _small_skin_mask(small, rois) & ~_inside_boxes(rois, *small.shape[:2])
     # The outermost pixels mix skin with what lies behind it.
     inner = cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     if inner.sum() < _MIN_SKIN_SHARE * inner.size:
-        return 0
-    return fitzpatrick_from_ita(float(np.median(ita_degrees(small[inner]))))
+        return float("nan")
+    return float(np.median(ita_degrees(small[inner])))
 
 
 def estimation_error(

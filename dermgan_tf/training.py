@@ -11,7 +11,6 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from absl import logging
 from tensorflow.python.framework.ops import gradient_registry
 
 from dermgan_tf.adam import Adam
@@ -26,15 +25,8 @@ from dermgan_tf.discriminator import build_discriminator
 from dermgan_tf.errors import InputError
 from dermgan_tf.generator import build_generator
 from dermgan_tf.learning_rate import ConstantThenLinear
-from dermgan_tf.optimizer_log import OptimizerLog
-from dermgan_tf.output_folder import tensorflow_errors_as_os_errors
-from dermgan_tf.pairs import (
-    PairsInfo,
-    load_pairs,
-    read_pairs,
-    read_pairs_info,
-    require_sound_records,
-)
+from dermgan_tf.mixed_precision import MIXED_PRECISION, dtype_policy
+from dermgan_tf.pairs import read_pairs_info
 from dermgan_tf.progress import silent
 from dermgan_tf.run_folder import (
     CHECKPOINTS,
@@ -48,30 +40,21 @@ from dermgan_tf.run_folder import (
     run_folder,
     write_json,
 )
-from dermgan_tf.training_callbacks import (
-    CheckpointSaver,
-    LossLog,
-    ProgressBar,
-    SampleSheets,
-    TrainingDiverged,
-    UnsyncedCallbackList,
-    choose_sample_pairs,
+from dermgan_tf.training_arguments import (
+    require_choices,
+    require_counts,
+    require_equal_shares,
+    require_rates,
 )
-from dermgan_tf.training_logs import cut_summaries, read_history
-from dermgan_tf.validation import SPLIT as VALIDATION_SPLIT
-from dermgan_tf.validation import Validation, best_step
+from dermgan_tf.training_logs import last_losses
+from dermgan_tf.training_steps import run_steps
+from dermgan_tf.validation import best_step
 from dermgan_tf.workers import (
     asked_anywhere,
     chief_first,
     lost_workers_named,
     require_same_everywhere,
 )
-
-MIXED_PRECISION = {
-    "none": "float32",
-    "bfloat16": "mixed_bfloat16",
-    "float16": "mixed_float16",
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,44 +184,37 @@ def train_gan(
     """
     started = time.monotonic()
     strategy = strategy or tf.distribute.get_strategy()
-    for name, value in (
-        ("steps", steps),
-        ("batch_size", batch_size),
-        ("base_filters", base_filters),
-        ("steps_per_execution", steps_per_execution),
-        ("checkpoint_every", checkpoint_every),
-        ("keep_checkpoints", keep_checkpoints),
-        ("log_every", log_every),
-    ):
-        if value < 1:
-            raise InputError(f"{name} must be at least 1, got {value}")
+    require_counts(
+        {
+            "steps": steps,
+            "batch_size": batch_size,
+            "base_filters": base_filters,
+            "steps_per_execution": steps_per_execution,
+            "checkpoint_every": checkpoint_every,
+            "keep_checkpoints": keep_checkpoints,
+            "log_every": log_every,
+        }
+    )
     if decay_steps is None:
         decay_steps = steps // 2
     if not 0 <= decay_steps <= steps:
         raise InputError(f"decay_steps must be 0 to steps ({steps}), got {decay_steps}")
-    for name, rate in (
-        ("generator_learning_rate", generator_learning_rate),
-        ("discriminator_learning_rate", discriminator_learning_rate),
-    ):
-        if not 0 <= rate < math.inf:
-            raise InputError(f"{name} must be a number from 0 on, got {rate}")
+    require_rates(
+        {
+            "generator_learning_rate": generator_learning_rate,
+            "discriminator_learning_rate": discriminator_learning_rate,
+        }
+    )
     if not 0 <= adam_beta_1 < 1:
         raise InputError(f"adam_beta_1 must be 0 or more, below 1, got {adam_beta_1}")
-    if mixed_precision not in MIXED_PRECISION:
-        raise InputError(
-            f"unknown mixed_precision {mixed_precision!r}; known: "
-            f"{', '.join(MIXED_PRECISION)}"
-        )
+    require_choices({"mixed_precision": (mixed_precision, MIXED_PRECISION)})
     if deterministic and jit_compile:
         raise InputError(
             "deterministic and jit_compile exclude each other: XLA does not promise "
             "reproducible results"
         )
     replicas = strategy.num_replicas_in_sync
-    if batch_size % replicas:
-        raise InputError(
-            f"batch_size {batch_size} is not a multiple of the {replicas} replicas"
-        )
+    require_equal_shares(batch_size, replicas)
     if jit_compile and replicas > 1:
         raise InputError(
             f"jit_compile is for one device, these are {replicas}; a TPU compiles "
@@ -311,7 +287,7 @@ def train_gan(
         seconds = {"preparing": time.monotonic() - started}
         step, speed, damages = first_step, math.nan, ()
         if first_step < steps:
-            step, speed, damages = _run_steps(
+            step, speed, damages = run_steps(
                 gan,
                 data_dir,
                 own_folder,
@@ -338,7 +314,7 @@ def train_gan(
             step=step,
             first_step=first_step,
             steps=steps,
-            losses=_last_losses(own_folder / HISTORY_FILE),
+            losses=last_losses(own_folder / HISTORY_FILE),
             best_step=best_step(
                 own_folder / VALIDATION_FILE, saved_steps(own_folder / CHECKPOINTS)
             ),
@@ -400,149 +376,6 @@ def _build(settings, loss_weights, jit_compile, steps_per_execution) -> DermGAN:
     return gan
 
 
-def _run_steps(
-    gan: DermGAN,
-    data_dir: str | os.PathLike,
-    folder: pathlib.Path,
-    *,
-    span: tuple[int, int],
-    batch_size: int,
-    seed: int,
-    checkpoints: Checkpoints,
-    step_variable: tf.Variable,
-    checkpoint_every: int,
-    sample_every: int,
-    log_every: int,
-    skip_corrupt_records: bool,
-    stop_requested: Callable[[], bool],
-    progress: Callable,
-) -> tuple[int, float, tuple[Damage, ...]]:
-    """Trains from the first to the last step of `span`.
-
-    Returns:
-        The step reached, the images per second, and the pairs left out.
-    """
-    first_step, last_step = span
-    info = read_pairs_info(data_dir)
-    dataset = load_pairs(
-        data_dir,
-        "train",
-        batch_size,
-        repeat=True,
-        seed=seed,
-        start_step=first_step,
-        skip_corrupt_records=skip_corrupt_records,
-    )
-    summaries = folder / "tensorboard"
-    cut_summaries(summaries, first_step)
-    with tensorflow_errors_as_os_errors(summaries):
-        writer = tf.summary.create_file_writer(str(summaries))
-    log = LossLog(
-        *span,
-        log_every,
-        path=folder / HISTORY_FILE,
-        writer=writer,
-        batch_size=batch_size,
-    )
-    optimizers = OptimizerLog(
-        *span,
-        log_every,
-        optimizers={
-            "generator": gan.generator_optimizer,
-            "discriminator": gan.discriminator_optimizer,
-        },
-        writer=writer,
-    )
-    # One graph for all painting: it needs less memory than going layer by layer.
-    paint = tf.function(lambda maps, seeds: gan(maps, seed=seeds))
-    callbacks = [optimizers, log]
-    if sample_every:
-        samples = SampleSheets(
-            *span,
-            sample_every,
-            paint=paint,
-            pairs=choose_sample_pairs(
-                read_pairs(
-                    data_dir,
-                    _sample_split(info),
-                    skip_corrupt_records=skip_corrupt_records,
-                )
-            ),
-            folder=folder / "samples",
-            writer=writer,
-            provenance={"data_fingerprint": info.fingerprint},
-        )
-        callbacks.append(samples)
-    saver = CheckpointSaver(
-        *span,
-        checkpoint_every,
-        checkpoints=checkpoints,
-        step_variable=step_variable,
-        loss_log=log,
-        validation=_validation(
-            info,
-            gan,
-            paint,
-            data_dir,
-            folder,
-            first_step,
-            writer,
-            skip_corrupt_records,
-        ),
-        stop_requested=stop_requested,
-    )
-    bar = ProgressBar(*span, progress=progress, loss_log=log)
-    callbacks += [saver, bar]
-    try:
-        gan.fit(
-            dataset,
-            steps_per_epoch=last_step - first_step,
-            shuffle=False,  # load_pairs did
-            verbose=0,
-            callbacks=UnsyncedCallbackList(callbacks, add_history=True, model=gan),
-        )
-    except TrainingDiverged as error:
-        raise TrainingDiverged(
-            f"{error}; {_describe_last(checkpoints)}; lower the learning rates (they "
-            f"may change) and start again"
-        ) from error
-    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError):
-        require_sound_records(data_dir, "train")
-        raise
-    finally:
-        bar.close()
-        writer.close()
-    return saver.step, log.mean_speed(), dataset.damages
-
-
-def _validation(
-    info: PairsInfo,
-    gan: DermGAN,
-    paint: Callable,
-    data_dir: str | os.PathLike,
-    folder: pathlib.Path,
-    first_step: int,
-    writer: tf.summary.SummaryWriter,
-    skip_corrupt_records: bool,
-) -> Validation | None:
-    """What decides which checkpoint is the best; None where nothing can."""
-    if not info.counts.get(VALIDATION_SPLIT):
-        logging.warning("no best checkpoint is kept: there is no validation split")
-        return None
-    if not (gan.lambdas["reconstruction"] or gan.lambdas["condition"]):
-        logging.warning("no best checkpoint is kept: both weights of its loss are 0")
-        return None
-    return Validation(
-        folder / VALIDATION_FILE,
-        first_step,
-        paint=paint,
-        data_dir=data_dir,
-        loss_weights=gan.lambdas,
-        writer=writer,
-        skip_corrupt_records=skip_corrupt_records,
-    )
-
-
 def _training_state(gan: DermGAN, step_variable: tf.Variable) -> dict[str, Any]:
     """Everything that the next step depends on, for a checkpoint."""
     state = {
@@ -557,25 +390,6 @@ def _training_state(gan: DermGAN, step_variable: tf.Variable) -> dict[str, Any]:
     if gan.ema_generator is not None:
         state["ema_generator"] = gan.ema_generator
     return state
-
-
-def _sample_split(info: PairsInfo) -> str:
-    """The split to paint samples of: one not trained on, if there is any."""
-    return next(
-        name for name in ("validation", "test", "train") if info.counts.get(name)
-    )
-
-
-def _describe_last(checkpoints: Checkpoints) -> str:
-    saved = checkpoints.saved_steps()
-    if not saved:
-        return "no checkpoint was saved yet"
-    return f"the last good checkpoint, of step {saved[-1]}, is kept"
-
-
-def _last_losses(history_file: pathlib.Path) -> dict[str, float]:
-    rows = read_history(history_file)
-    return {name: v for name, v in (rows[-1] if rows else {}).items() if name != "step"}
 
 
 @contextlib.contextmanager
@@ -593,14 +407,3 @@ def _custom_gradients_forgotten() -> Iterator[None]:
         for name in [name for name in filed if name not in before]:
             if name.startswith("CustomGradient-"):
                 del filed[name]
-
-
-@contextlib.contextmanager
-def dtype_policy(name: str) -> Iterator[None]:
-    """Keras' global policy within the block; the one before comes back after it."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)

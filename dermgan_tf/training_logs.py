@@ -32,6 +32,12 @@ def read_history(path: str | os.PathLike) -> list[dict[str, float]]:
     return [{name: float(value) for name, value in row.items()} for row in rows]
 
 
+def last_losses(path: str | os.PathLike) -> dict[str, float]:
+    """The losses of the last row of history.csv, without the step; {} of no rows."""
+    rows = read_history(path)
+    return {name: v for name, v in (rows[-1] if rows else {}).items() if name != "step"}
+
+
 def cut_history(path: pathlib.Path, step: int) -> None:
     """Removes the rows of such a file beyond `step`, and a half-written last one."""
     if not path.exists():

@@ -59,7 +59,7 @@ from dermgan_tf.output_folder import atomic_write
 from dermgan_tf.pairs import read_pairs_info
 from dermgan_tf.progress import silent
 from dermgan_tf.run_folder import write_json
-from dermgan_tf.training import TrainingDiverged
+from dermgan_tf.training_callbacks import TrainingDiverged
 
 SPLIT = "validation"
 HYPERPARAMETERS = (

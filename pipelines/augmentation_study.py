@@ -113,8 +113,9 @@ def main(args) -> None:
     train_cases = numbers(args.train_cases, int, "train_cases", every="all")
     folders = synthetic_folders(args)
     program.load_tensorflow()
+    from dermgan_tf.augmentation_arms import SyntheticSet
     from dermgan_tf.augmentation_report import summary_lines
-    from dermgan_tf.augmentation_study import SyntheticSet, run_augmentation_study
+    from dermgan_tf.augmentation_study import run_augmentation_study
     from dermgan_tf.run_record import write_run_record
 
     started = time.monotonic()

@@ -223,7 +223,7 @@ def read_photographs(args):
 
 
 def read_splits(source, args, conditions, case_pattern):
-    from dermgan_tf.labelled_images import read_labelled_splits
+    from dermgan_tf.labelled_reading import read_labelled_splits
 
     return read_labelled_splits(
         source,
@@ -251,7 +251,7 @@ def read_synthetic_of(folder, args, splits, gan_pairs, allow_unchecked=None):
         (images, the generator's fingerprint, cases it was trained on; None: not known)
     """
     from dermgan_tf.errors import InputError
-    from dermgan_tf.labelled_images import read_synthetic
+    from dermgan_tf.labelled_reading import read_synthetic
     from dermgan_tf.leakage import require_gan_inside
     from dermgan_tf.pairs import read_pairs_info
 

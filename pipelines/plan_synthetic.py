@@ -82,13 +82,8 @@ def define_flags():
 
 def main(args):
     from dermgan_tf.pairs import read_pairs_info
-    from dermgan_tf.synthetic_plan import (
-        chosen_classes,
-        count_crops,
-        plan_synthetic,
-        read_training_scenes,
-        write_plan,
-    )
+    from dermgan_tf.synthetic_plan import chosen_classes, plan_synthetic, write_plan
+    from dermgan_tf.synthetic_scenes import count_crops, read_training_scenes
 
     check_output(args)
     info = read_pairs_info(args.data_dir)
@@ -152,7 +147,7 @@ def read_photos(args):
 
 def photo_counts(args, scenes, annotations):
     from dermgan_tf.errors import InputError
-    from dermgan_tf.synthetic_plan import count_photos, require_training_cases
+    from dermgan_tf.synthetic_scenes import count_photos, require_training_cases
 
     require_training_cases(scenes, annotations, args.data_dir, args.annotations)
     real = count_photos(annotations)

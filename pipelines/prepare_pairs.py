@@ -1,5 +1,11 @@
-"""Cuts crops around the ROIs of annotated photos and writes them with semantic maps."""
+"""Cuts crops around the ROIs of annotated photos and writes them with semantic maps.
 
+Bad photos and lines are listed in OUTPUT_DIR/rejects.csv; when there are too many the
+run fails, and the list is OUTPUT_DIR.rejects.csv. But for that list no output has a
+photo's name, a path or metadata of a photo; docs/privacy.md tells what they have.
+"""
+
+import contextlib
 import os
 import shlex
 import sys
@@ -42,7 +48,26 @@ def define_flags():
     )
     flags.DEFINE_integer("seed", 0, "Seed of the random windows.", lower_bound=0)
     flags.DEFINE_integer(
-        "workers", None, "Processes; default: one a CPU core.", lower_bound=1
+        "workers",
+        None,
+        "Processes that read photos; default: one a CPU core. A decoder that crashes "
+        "costs its photo only, also with 1.",
+        lower_bound=1,
+    )
+    flags.DEFINE_bool(
+        "anonymize_ids",
+        False,
+        "Put hashes of case and photo ids into the pairs, under a secret salt: the "
+        "content of --id_salt_file or the environment variable DERMGAN_ID_SALT, 16 "
+        "bytes or more. The same salt gives the same ids; splits stay as they are.",
+    )
+    flags.DEFINE_string(
+        "id_salt_file", None, "File of the salt. It is not copied to any output."
+    )
+    flags.register_multi_flags_validator(
+        ["anonymize_ids", "id_salt_file"],
+        lambda values: values["anonymize_ids"] or not values["id_salt_file"],
+        "--id_salt_file is for --anonymize_ids",
     )
     flags.DEFINE_float(
         "max_reject_fraction",
@@ -54,22 +79,33 @@ def define_flags():
     flags.DEFINE_bool("overwrite", False, "Replace a non-empty output folder.")
 
 
+# Flags that name files and folders: patients' names may be in there.
+PATHS = ("annotations", "output_dir", "id_salt_file")
+
+
 def main(args):
+    from dermgan_tf.anonymous_ids import read_salt
+
+    start = time.monotonic()
+    id_salt = read_salt(args.id_salt_file) if args.anonymize_ids else None
     program.load_tensorflow()
     from dermgan_tf.output_folder import output_folder
     from dermgan_tf.phantom import phantom_vocabulary
     from dermgan_tf.prepare import phantom_photos, write_pairs
     from dermgan_tf.run_record import write_run_record
 
-    start = time.monotonic()
-    if args.phantom:
-        vocabulary = phantom_vocabulary(args.phantom_conditions)
-        photos = phantom_photos(args.phantom_cases, vocabulary, args.seed)
-        rejects, left_out = [], 0
-    else:
-        photos, vocabulary, rejects, left_out = annotated_photos(args)
-    inputs = [args.annotations] if args.annotations else []
-    with output_folder(args.output_dir, args.overwrite, inputs) as folder:
+    given = [path for path in (args.annotations, args.id_salt_file) if path]
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(rejects_kept(args.output_dir))
+        if args.phantom:
+            vocabulary = phantom_vocabulary(args.phantom_conditions)
+            photos = phantom_photos(args.phantom_cases, vocabulary, args.seed)
+            rejects, left_out = [], 0
+        else:
+            photos, vocabulary, rejects, left_out = annotated_photos(args)
+        folder = stack.enter_context(
+            output_folder(args.output_dir, args.overwrite, given)
+        )
         info = write_pairs(
             photos,
             vocabulary,
@@ -81,12 +117,14 @@ def main(args):
             max_reject_fraction=args.max_reject_fraction,
             progress=program.progress,
             rejects=rejects,
+            crash_safe=not args.phantom or None,
+            id_salt=id_salt,
         )
         seconds = time.monotonic() - start
         write_run_record(
             folder,
             "prepare_pairs",
-            program.flag_values(args),
+            recorded_flags(args),
             seed=args.seed,
             data_fingerprint=info["fingerprint"],
             durations={"prepare_pairs": seconds},
@@ -94,22 +132,51 @@ def main(args):
     print_summary(info, left_out, args.output_dir, seconds)
 
 
+def recorded_flags(args):
+    """The flags for run.json, which may be passed on: without paths."""
+    values = program.flag_values(args)
+    return {
+        name: "(a path)" if name in PATHS and value else value
+        for name, value in values.items()
+    }
+
+
+@contextlib.contextmanager
+def rejects_kept(output_dir):
+    """Writes the list of bad items beside the output folder that fails to appear."""
+    from dermgan_tf.errors import InputError, write_rejects
+    from dermgan_tf.prepare import TooManyRejects
+
+    path = f"{os.path.abspath(output_dir)}.rejects.csv"
+    try:
+        yield
+    except TooManyRejects as error:
+        try:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            write_rejects(path, error.rejects)
+        except OSError as failure:
+            raise InputError(f"{error} (no list of them: {failure})") from None
+        raise InputError(f"{error} (all of them: {path})") from None
+    with contextlib.suppress(OSError):
+        os.remove(path)  # of an earlier run, that failed
+
+
 def annotated_photos(args):
     from dermgan_tf.annotations import annotations_vocabulary, read_annotations
-    from dermgan_tf.errors import InputError, check_reject_fraction
-    from dermgan_tf.prepare import AnnotatedPhoto
+    from dermgan_tf.errors import InputError
+    from dermgan_tf.prepare import AnnotatedPhoto, require_few_rejects
     from dermgan_tf.vocabulary import Vocabulary
 
     annotations, rejects = read_annotations(args.annotations)
     lines = len(annotations) + len(rejects)
     if not lines:
         raise InputError(f"{args.annotations} describes no photo")
-    check_reject_fraction(rejects, lines, args.max_reject_fraction, args.annotations)
-    vocabulary = annotations_vocabulary(annotations)
+    require_few_rejects(rejects, lines, args.max_reject_fraction, args.annotations)
     if args.conditions:
-        found, vocabulary = vocabulary, Vocabulary(n.strip() for n in args.conditions)
-        for name in vocabulary:
-            found.index(name)  # a name that no photo has is a slip
+        vocabulary = Vocabulary(name.strip() for name in args.conditions)
+        require_conditions(vocabulary, annotations)
+    else:
+        vocabulary = annotations_vocabulary(annotations)
     folder = os.path.dirname(os.path.abspath(args.annotations))
     photos = [
         AnnotatedPhoto(folder, annotation)
@@ -119,6 +186,18 @@ def annotated_photos(args):
     ]
     warn_of_copies(args.annotations, [photo.annotation for photo in photos])
     return photos, vocabulary, rejects, len(annotations) - len(photos)
+
+
+def require_conditions(vocabulary, annotations):
+    """A name that no photo has is a slip."""
+    from dermgan_tf.errors import InputError
+
+    found = {annotation.condition for annotation in annotations}
+    found |= {roi.condition for annotation in annotations for roi in annotation.rois}
+    for name in vocabulary:
+        if name not in found:
+            known = ", ".join(sorted(found))
+            raise InputError(f"unknown condition {name!r}; known: {known}")
 
 
 def warn_of_copies(path, annotations):

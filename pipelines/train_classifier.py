@@ -138,8 +138,8 @@ def read_synthetic_images(args, splits):
 
 def copies_found(args, splits, synthetic):
     """What `train_classifier` records; an earlier start of the run may know it."""
-    from dermgan_tf.classifier_training import CLASSIFIER_FILE
     from dermgan_tf.copy_check import look_for_copies
+    from dermgan_tf.predictions import CLASSIFIER_FILE
 
     embedding = copies_embedding(args)
     if embedding is None or "validation" not in splits:  # which is refused elsewhere

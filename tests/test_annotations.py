@@ -317,6 +317,8 @@ def test_splits_by_case_have_their_shares_and_stay():
     assert split_of_case("c17") == "train"
     assert split_of_case("PAT_46") == "validation"
     assert split_of_case("c23") == "test"
+    # A file's name may be no UTF-8; sha256sum of the bytes 30 3a ed b3 bf is c48b4553….
+    assert split_of_case("\udcff") == "train"
     moved = sum(split_of_case(f"{i}") != split_of_case(f"{i}", 1) for i in range(1000))
     assert 200 < moved < 500  # another seed, other splits: 1 - 0.8² - 2 · 0.1² = 34 %
 

@@ -1,4 +1,4 @@
-"""The augmentation study: arms, nested cases, curves, what goes on after a stop."""
+"""The augmentation study: training, curves, what goes on after a stop."""
 
 import csv
 import dataclasses
@@ -11,13 +11,9 @@ import pytest
 import sklearn.metrics
 from coloured_spots import spots
 
+from dermgan_tf.augmentation_arms import SyntheticSet, case_order
 from dermgan_tf.augmentation_report import summary_lines
-from dermgan_tf.augmentation_study import (
-    SyntheticSet,
-    case_order,
-    run_augmentation_study,
-    study_arms,
-)
+from dermgan_tf.augmentation_study import run_augmentation_study
 from dermgan_tf.errors import InputError
 from dermgan_tf.labelled_images import joined
 from dermgan_tf.leakage import trained_case_digests
@@ -52,81 +48,6 @@ ARMS = {
     "resamples": 100,
     "rarest": 2,
 }
-
-
-def arms_of(**changes):
-    arguments = {
-        "synthetic": [PAINTED],
-        "ratios": [0, 0.5, 1],
-        "no_augmentation_arm": True,
-        "more_real": True,
-        "train_cases": [],
-        "train_cases_ratio": None,
-    }
-    return study_arms(SPLITS["train"], **{**arguments, **changes})
-
-
-def test_every_arm_is_named_for_what_it_is():
-    assert [arm.name for arm in arms_of()] == [
-        "baseline",
-        "no-augmentation",
-        "painted-x0.5",
-        "painted-x1",
-        "more-real",
-    ]
-    few = arms_of(train_cases=[4, None, 2], no_augmentation_arm=False, more_real=False)
-    assert [(arm.name, arm.train_cases) for arm in few[3:]] == [
-        ("baseline-2-cases", 2),
-        ("painted-x1-2-cases", 2),
-        ("baseline-4-cases", 4),
-        ("painted-x1-4-cases", 4),
-    ]
-    # The end of the curve over cases is trained, too, where no ratio has it.
-    more = arms_of(train_cases=[2, None], train_cases_ratio=1.25)
-    assert "painted-x1.25" in [arm.name for arm in more]
-    # Of few cases a ratio may ask for more than there is.
-    assert "painted-x9-2-cases" in [
-        arm.name for arm in arms_of(train_cases=[2], train_cases_ratio=9)
-    ]
-
-
-@pytest.mark.parametrize(
-    "changes, message",
-    [
-        (
-            {"ratios": [0, 2]},
-            "painted holds 30 synthetic images; a ratio of 2 to 24 training photos "
-            "takes 48: generate more, or stay at 1.25 or less",
-        ),
-        ({"ratios": [-1]}, "from 0 on"),
-        (
-            {"ratios": [0], "no_augmentation_arm": False, "more_real": False},
-            "nothing to compare",
-        ),
-        ({"train_cases": [9]}, "9 of 8 training cases; want 2 to 8"),
-        ({"train_cases": [4], "synthetic": []}, "with and without synthetic images"),
-        ({"train_cases": [4], "ratios": [0]}, "a ratio above 0"),
-        ({"synthetic": [PAINTED, PAINTED]}, "'painted' is taken"),
-        ({"synthetic": [dataclasses.replace(PAINTED, name="a/b")]}, "letters, digits"),
-    ],
-)
-def test_arms_that_cannot_be(changes, message):
-    with pytest.raises(InputError, match=message):
-        arms_of(**changes)
-
-
-def test_the_first_cases_have_the_shares_of_all_and_are_nested():
-    labels = np.repeat([0, 1, 2], [60, 30, 10])
-    images = spots(100, 5, labels=labels)
-    images = dataclasses.replace(images, cases=np.array([f"c{i}" for i in range(100)]))
-    order = case_order(images, seed=3)
-    assert sorted(order) == sorted(images.cases)
-    label_of = dict(zip(images.cases, labels, strict=True))
-    for count in (10, 20, 50):
-        counts = np.bincount([label_of[case] for case in order[:count]], minlength=3)
-        assert abs(counts - np.array([0.6, 0.3, 0.1]) * count).max() <= 1
-    assert order.tolist() != case_order(images, seed=4).tolist()
-    assert order.tolist() == case_order(images, seed=3).tolist()
 
 
 class Halves:

@@ -1,11 +1,9 @@
 """Classifiers' networks and predictions, and scores against scikit-learn."""
 
-import dataclasses
-
 import keras
 import numpy as np
 import pytest
-from coloured_spots import CONDITIONS, spots
+from coloured_spots import spots
 
 from dermgan_tf.classifier import (
     build_classifier,
@@ -15,10 +13,6 @@ from dermgan_tf.classifier import (
 from dermgan_tf.classifier_training import fit_classifier
 from dermgan_tf.embeddings import Embedding
 from dermgan_tf.errors import InputError
-from dermgan_tf.labelled_images import LabelledImages, labelled_crops
-from dermgan_tf.prepare import LoadedPhoto, prepare_pairs
-from dermgan_tf.semantic_map import Roi
-from dermgan_tf.vocabulary import Vocabulary
 
 
 @pytest.fixture(scope="module")
@@ -81,56 +75,3 @@ def test_random_weights_follow_from_the_seed():
 def test_classifiers_that_cannot_be_built(arguments, message):
     with pytest.raises(InputError, match=message):
         build_classifier(*arguments)
-
-
-def test_labelled_images_that_do_not_fit_together():
-    images = np.zeros((3, 8, 8, 3), np.uint8)
-    with pytest.raises(InputError, match="label 3 is none of 3"):
-        LabelledImages(images, [0, 1, 3], CONDITIONS)
-    with pytest.raises(InputError, match="3 images with .2,. labels"):
-        LabelledImages(images, [0, 1], CONDITIONS)
-    with pytest.raises(InputError, match="float64"):
-        LabelledImages(images / 255, [0, 1, 2], CONDITIONS)
-
-
-@dataclasses.dataclass(frozen=True)
-class Drawn:
-    """A photo for prepare_pairs that is drawn when asked for."""
-
-    name: str
-    case_id: str
-    condition: str
-    split: str
-    source: str
-
-    def load(self):
-        image = np.full((96, 96, 3), 180, np.uint8)
-        image[30:60, 30:60] = 120
-        return LoadedPhoto(
-            image, [Roi((0.3, 0.3, 0.6, 0.6), self.condition)], self.condition, 2
-        )
-
-
-def test_crops_come_with_condition_and_case_and_synthetic_ones_are_refused(tmp_path):
-    vocabulary = Vocabulary(["melanoma", "eczema"])
-    photos = [
-        Drawn(f"p{i}", f"c{i}", vocabulary.conditions[i % 2], split, source)
-        for i, (split, source) in enumerate(
-            [("train", "real")] * 3 + [("test", "synthetic")]
-        )
-    ]
-    prepare_pairs(
-        photos, vocabulary, tmp_path / "pairs", 64, crops_per_photo=2, workers=1
-    )
-    crops = labelled_crops(tmp_path / "pairs", "train")
-    assert len(crops) == 6 and crops.images.shape == (6, 64, 64, 3)
-    assert crops.conditions == vocabulary.conditions
-    assert sorted(crops.cases) == ["c0", "c0", "c1", "c1", "c2", "c2"]
-    assert all(
-        label == int(case[1:]) % 2
-        for label, case in zip(crops.labels, crops.cases, strict=True)
-    )
-    with pytest.raises(InputError, match="is synthetic; only photographs"):
-        labelled_crops(tmp_path / "pairs", "test")
-    with pytest.raises(InputError, match="no split 'validation'"):
-        labelled_crops(tmp_path / "pairs", "validation")

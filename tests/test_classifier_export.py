@@ -15,7 +15,7 @@ from dermgan_tf.calibration import calibrated
 from dermgan_tf.classifier import build_classifier, predict_logits
 from dermgan_tf.classifier_export import save_keras, save_served
 from dermgan_tf.graph_photo import decode_photo, exif_orientation, squash_photo
-from dermgan_tf.labelled_images import read_labelled_splits
+from dermgan_tf.labelled_reading import read_labelled_splits
 from dermgan_tf.photo_io import encode_png, read_photo
 
 CONDITIONS = ["blue", "grün", "red"]

@@ -14,18 +14,16 @@ from tiny_pairs import make_tiny_pairs
 from dermgan_tf.annotations import split_of_case
 from dermgan_tf.describe import (
     SHEET_PHOTOS,
-    SKIN_TYPE_NAMES,
     describe_annotations,
     describe_pairs,
-    skin_ita,
 )
 from dermgan_tf.describe_figures import draw_figures, draw_sheets
 from dermgan_tf.describe_report import summary_lines, write_description
 from dermgan_tf.errors import InputError
 from dermgan_tf.phantom import write_phantom
 from dermgan_tf.photo_io import read_photo
-from dermgan_tf.semantic_map import Roi
-from dermgan_tf.skin_tone import estimate_skin_type, fitzpatrick_from_ita
+from dermgan_tf.semantic_map import SKIN_TYPE_NAMES, Roi
+from dermgan_tf.skin_tone import estimate_skin_type, fitzpatrick_from_ita, skin_ita
 
 DOCS = pathlib.Path(__file__).parents[1] / "docs" / "describe.md"
 ODD = "<b>odd</b> & rare"

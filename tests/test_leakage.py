@@ -13,7 +13,8 @@ from tiny_pairs import make_tiny_pairs
 from dermgan_tf.embeddings import Embedding
 from dermgan_tf.errors import InputError
 from dermgan_tf.judging.memorization import turned
-from dermgan_tf.labelled_images import LabelledImages, read_labelled_splits
+from dermgan_tf.labelled_images import LabelledImages
+from dermgan_tf.labelled_reading import read_labelled_splits
 from dermgan_tf.leakage import (
     HeldOutPhotos,
     named_pairs,

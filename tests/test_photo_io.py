@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageFile, ImageOps, PngImagePlugin
 
 from dermgan_tf.errors import InputError
 from dermgan_tf.photo_io import (
+    MAX_BYTES,
     encode_jpeg,
     encode_png,
     is_synthetic,
@@ -207,7 +208,7 @@ def test_several_frames_are_refused(tmp_path):
     for name in ("a.gif", "a.png", "a.webp", "a.tif"):
         path = tmp_path / name
         frames[0].save(path, save_all=True, append_images=frames[1:])
-        with pytest.raises(InputError, match="has 2 frames"):
+        with pytest.raises(InputError, match="has several frames"):
             read_photo(path)
     read_photo(saved(tmp_path / "still.gif", frames[0]))
 
@@ -370,6 +371,49 @@ def test_encoded_png_is_exact_and_carries_only_its_text(tmp_path):
     assert read_png_text(tmp_path / "a.png") == text
     assert read_png_text(encode_png(picture())) == {}
     assert encode_png(picture(), text) == content
+
+
+def test_png_texts_of_all_kinds_are_found_anywhere_without_the_pixels():
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text("plain", "caf\xe9")
+    texts.add_text("packed", "again and " * 500, zip=True)
+    texts.add_itxt("words", "皮膚", "ja", "言葉")
+    texts.add_itxt("packed words", "皮膚 " * 500, zip=True)
+    texts.add(b"tEXt", b"synthetic\0true", after_idat=True)  # ImageMagick's place
+    buffer = io.BytesIO()
+    Image.fromarray(picture()).save(buffer, "PNG", pnginfo=texts)
+    content = buffer.getvalue()
+    with Image.open(io.BytesIO(content)) as image:
+        expected = {key: str(value) for key, value in image.text.items()}
+    assert read_png_text(content) == expected
+    assert len(expected) == 5
+    # Damage to the pixels is for those who read pixels; to a text it is named.
+    pixels, text = content.find(b"IDAT") + 30, content.find(b"packed\0")
+    spoilt = bytearray(content)
+    spoilt[pixels] ^= 255
+    assert read_png_text(bytes(spoilt)) == expected
+    spoilt[text] ^= 1
+    with pytest.raises(InputError, match="damaged PNG: a text does not match its"):
+        read_png_text(bytes(spoilt))
+    with pytest.raises(InputError, match="damaged PNG: it ends too early"):
+        read_png_text(content[:-14])
+    bomb = PngImagePlugin.PngInfo()
+    bomb.add_text("k", "\0" * (1 << 21), zip=True)
+    buffer = io.BytesIO()
+    Image.fromarray(picture()).save(buffer, "PNG", pnginfo=bomb)
+    with pytest.raises(InputError, match="damaged PNG: a compressed text is too long"):
+        read_png_text(buffer.getvalue())
+
+
+def test_what_is_longer_than_any_photo_is_not_looked_through(tmp_path):
+    """Pillow would look for a JPEG's next part in all of it, byte by byte."""
+    path = saved(tmp_path / "a.jpg", picture())
+    os.truncate(path, 20)
+    os.truncate(path, MAX_BYTES + 1)
+    with pytest.raises(InputError, match="has 1073741825 bytes; at most 1073741824"):
+        read_photo(path)
+    with pytest.raises(InputError, match="at most 1073741824"):
+        is_synthetic(path)
 
 
 def test_is_synthetic(tmp_path):

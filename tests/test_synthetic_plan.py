@@ -14,24 +14,25 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from dermgan_tf import synthetic_plan
 from dermgan_tf.annotations import PhotoAnnotation
 from dermgan_tf.errors import InputError
 from dermgan_tf.generation_plan import MAX_SEED, read_plan
 from dermgan_tf.semantic_map import Roi, encode_semantic_map
+from dermgan_tf.synthetic_maps import turned
 from dermgan_tf.synthetic_plan import (
     PlanEntry,
-    Scene,
     SyntheticPlan,
-    count_crops,
-    count_photos,
     plan_synthetic,
     plan_table,
-    require_training_cases,
     spread_evenly,
-    training_scenes,
-    turned,
     write_plan,
+)
+from dermgan_tf.synthetic_scenes import (
+    Scene,
+    count_crops,
+    count_photos,
+    require_training_cases,
+    training_scenes,
 )
 from dermgan_tf.vocabulary import Vocabulary
 
@@ -408,7 +409,8 @@ def test_jitter_moves_boxes_together_a_little(boxes, seed):
 
 SAME = """
 import sys
-from dermgan_tf.synthetic_plan import Scene, plan_synthetic, write_plan
+from dermgan_tf.synthetic_plan import plan_synthetic, write_plan
+from dermgan_tf.synthetic_scenes import Scene
 from dermgan_tf.generation_plan import read_plan
 from dermgan_tf.vocabulary import Vocabulary
 
@@ -610,4 +612,4 @@ def test_a_huge_wish_is_met_as_far_as_max_images():
 def test_nothing_at_all():
     plan = plan_synthetic([], VOCABULARY)
     assert plan.images == 0 and plan.left_out == tuple(VOCABULARY)
-    assert synthetic_plan.spread_evenly([], 0) == []
+    assert spread_evenly([], 0) == []

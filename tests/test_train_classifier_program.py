@@ -18,7 +18,8 @@ from tiny_pairs import make_tiny_pairs
 
 from dermgan_tf.classifier_training import train_classifier
 from dermgan_tf.errors import InputError
-from dermgan_tf.labelled_images import joined, read_labelled_splits
+from dermgan_tf.labelled_images import joined
+from dermgan_tf.labelled_reading import read_labelled_splits
 from dermgan_tf.photo_io import encode_png
 from pipelines import train_classifier as train_classifier_program
 

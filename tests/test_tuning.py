@@ -16,7 +16,7 @@ from tiny_pairs import make_tiny_pairs
 
 from dermgan_tf import tuning
 from dermgan_tf.errors import InputError
-from dermgan_tf.training import TrainingDiverged
+from dermgan_tf.training_callbacks import TrainingDiverged
 from dermgan_tf.tuning import HYPERPARAMETERS, combined_objective, run_tuning
 
 pytest.importorskip("keras_tuner", reason='needs pip install "dermgan_tf[tune]"')
