@@ -226,7 +226,8 @@ def prepare_pairs(photos: str, image_size: int, stopwatch: Stopwatch) -> None:
     import cv2
 
     from dermgan_tf.annotations import annotations_vocabulary, read_annotations
-    from dermgan_tf.prepare import AnnotatedPhoto, prepare_pairs
+    from dermgan_tf.photo_sources import AnnotatedPhoto
+    from dermgan_tf.prepare import prepare_pairs
 
     cv2.setNumThreads(1)
     annotations, _ = read_annotations(pathlib.Path(photos) / "annotations.jsonl")

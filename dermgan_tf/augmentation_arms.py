@@ -6,12 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dermgan_tf.classifier_data import even_order
+from dermgan_tf.case_order import case_order
 from dermgan_tf.errors import InputError
 from dermgan_tf.labelled_images import LabelledImages
 
 ALL_CASES = "all-cases"  # the group of arms that are trained on all of them
-_CASE_ORDER = 7  # a random stream of its own, mixed into the seed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,31 +123,13 @@ def arm_groups(arms: Sequence[StudyArm]) -> dict[str, list[StudyArm]]:
     return groups
 
 
-def case_order(images: LabelledImages, seed: int) -> np.ndarray:
-    """An order of the cases whose every start has about the conditions' shares.
-
-    The first 10 are among the first 50, so that nested sets can be cut off. A case's
-    condition is that of its first photo.
-
-    Args:
-        images: with cases.
-        seed: int. Of the draw.
-
-    Returns:
-        str, each case once.
-    """
-    cases, first = np.unique(images.cases, return_index=True)
-    rng = np.random.default_rng([seed, _CASE_ORDER])
-    return cases[even_order(images.labels[first], rng)]
-
-
 def require_two_conditions(
     train: LabelledImages, arms: Sequence[StudyArm], seeds: int
 ) -> None:
     """Raises InputError for few cases of one condition: before hours of training."""
     counts = {arm.train_cases for arm in arms if arm.train_cases is not None}
     for seed in range(seeds if counts else 0):
-        order = case_order(train, seed)
+        order = case_order(train.cases, train.labels, seed)
         for count in counts:
             which = np.isin(train.cases, order[:count])
             if len(np.unique(train.labels[which])) < 2:

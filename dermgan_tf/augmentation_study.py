@@ -22,13 +22,13 @@ from dermgan_tf.augmentation_arms import (
     StudyArm,
     SyntheticSet,
     arm_groups,
-    case_order,
     ratio_of_few,
     require_two_conditions,
     study_arms,
 )
 from dermgan_tf.augmentation_metrics import study_metrics
 from dermgan_tf.augmentation_report import write_augmentation
+from dermgan_tf.case_order import case_order
 from dermgan_tf.classifier_training import length_in_steps, train_classifier
 from dermgan_tf.comparison import compare
 from dermgan_tf.comparison_arms import Arm, read_arms
@@ -253,8 +253,8 @@ class _TrainingPhotos:
         if arm.train_cases is None:
             return self._train
         if self._key != (arm.train_cases, seed):
-            chosen = case_order(self._train, seed)[: arm.train_cases]
-            which = np.isin(self._train.cases, chosen)
+            order = case_order(self._train.cases, self._train.labels, seed)
+            which = np.isin(self._train.cases, order[: arm.train_cases])
             self._part = self._train.take(which, self._cache_dir)
             self._key = arm.train_cases, seed
         return self._part

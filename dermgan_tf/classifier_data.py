@@ -11,6 +11,7 @@ import functools
 import numpy as np
 import tensorflow as tf
 
+from dermgan_tf.case_order import even_order
 from dermgan_tf.errors import InputError
 from dermgan_tf.labelled_images import LabelledImages
 
@@ -67,23 +68,6 @@ def chosen_synthetic(
         raise InputError(f"synthetic_ratio must be a number from 0 on, got {ratio}")
     order = even_order(synthetic.labels, np.random.default_rng([seed, _SYNTHETIC]))
     return np.sort(order[: round(ratio * num_real)])
-
-
-def even_order(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A random order whose every start has about the shares that the labels have.
-
-    Args:
-        labels: int [N].
-        rng: draws.
-
-    Returns:
-        int64 [N], positions, each once.
-    """
-    rank = np.empty(len(labels))
-    for label in np.unique(labels):
-        (items,) = np.nonzero(labels == label)
-        rank[rng.permutation(items)] = (np.arange(len(items)) + 0.5) / len(items)
-    return np.lexsort([rng.random(len(labels)), rank])
 
 
 def class_weights(shares: np.ndarray) -> np.ndarray:

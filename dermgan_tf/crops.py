@@ -6,6 +6,7 @@ OpenCV only, so that worker processes start quickly.
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import cv2
@@ -26,6 +27,10 @@ ADJACENT_GAP = 0.5
 # still be taken: the first such one is, so that crops differ where all is skin.
 CANDIDATES = 24
 TOLERANCE = 0.03
+# A window is of healthy skin if so much of it is likely skin. Where there is no place
+# for one of the side that was asked for, smaller ones are tried, by this factor.
+HEALTHY_SKIN = 0.75
+SMALLER = 0.8
 # Rows and columns at a photo's edges in which less than this share of the pixels is
 # brighter than this are padding: JPEG noise speckles black bars a little.
 BLACK = 16
@@ -182,6 +187,65 @@ def choose_window(
         scores.append(_mean_in_window(integral, candidates[-1], height, width))
     enough = max(scores) - TOLERANCE
     return next(w for w, s in zip(candidates, scores, strict=True) if s >= enough)
+
+
+def choose_healthy_window(
+    rois: Sequence[Roi],
+    likely_skin: np.ndarray,
+    height: int,
+    width: int,
+    side: int,
+    rng: np.random.Generator,
+    min_side: int = 1,
+    area: tuple[int, int, int, int] | None = None,
+) -> Window | None:
+    """Chooses a random window of skin that stays clear of all ROIs.
+
+    Between it and a ROI lies at least the margin that `choose_window` keeps. That the
+    skin there is healthy is as true as that the ROIs are all there are.
+
+    Args:
+        rois: all ROIs of the photo.
+        likely_skin: bool or float [h, w], the photo's skin at any resolution.
+        height, width: ints. The photo's size in pixels.
+        side: int. The side wanted, in pixels.
+        rng: where randomness comes from.
+        min_side: int. The smallest side that will do, in pixels.
+        area: (top, left, bottom, right) in pixels; where the window must lie. Default:
+            the photo.
+
+    Returns:
+        The window, at least three quarters of it likely skin; None if none was found.
+    """
+    top, left, bottom, right = area or (0, 0, height, width)
+    boxes = np.array([box_pixels(roi.box, height, width) for roi in rois])
+    boxes = boxes.reshape(-1, 4)
+    integral = cv2.integral(np.asarray(likely_skin, np.float32), sdepth=cv2.CV_64F)
+    side = min(side, bottom - top, right - left)
+    while side >= max(min_side, 1):
+        margin = round(MARGIN * side)
+        best, best_share = None, HEALTHY_SKIN
+        for _ in range(CANDIDATES):
+            window = Window(
+                int(rng.integers(top, bottom - side + 1)),
+                int(rng.integers(left, right - side + 1)),
+                side,
+            )
+            start = np.array([window.top, window.left])
+            clear = (boxes[:, :2] >= start + side + margin) | (
+                boxes[:, 2:] <= start - margin
+            )
+            if not clear.any(axis=1).all():
+                continue
+            share = _mean_in_window(integral, window, height, width)
+            if share >= 1 - TOLERANCE:
+                return window
+            if share >= best_share:
+                best, best_share = window, share
+        if best is not None:
+            return best
+        side = math.floor(side * SMALLER)
+    return None
 
 
 def random_window(

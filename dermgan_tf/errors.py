@@ -36,16 +36,31 @@ class Reject:
 
 def write_rejects(path: str, rejects: Sequence[Reject]) -> None:
     """Writes `rejects.csv` with the columns item, reason (header only when empty)."""
-    with open(path, "w", newline="", encoding="utf-8", errors="replace") as file:
+    with open(
+        path, "w", newline="", encoding="utf-8", errors="backslashreplace"
+    ) as file:
         writer = csv.writer(file)
         writer.writerow(["item", "reason"])
         writer.writerows((reject.item, reject.reason) for reject in rejects)
 
 
+class TooManyRejects(InputError):
+    """More items were bad than are tolerated.
+
+    Args:
+        message: str.
+        rejects: all bad items.
+    """
+
+    def __init__(self, message: str, rejects: Sequence[Reject]):
+        super().__init__(message)
+        self.rejects = tuple(rejects)
+
+
 def check_reject_fraction(
     rejects: Sequence[Reject], total: int, max_reject_fraction: float, where: str
 ) -> None:
-    """Raises InputError when too many of `total` items were bad, or none is left.
+    """Raises TooManyRejects if too many of `total` items were bad, or none is left.
 
     Args:
         rejects: the bad items.
@@ -55,11 +70,13 @@ def check_reject_fraction(
     """
     example = f"; first: {rejects[0].item}: {rejects[0].reason}" if rejects else ""
     if total - len(rejects) <= 0:
-        raise InputError(
-            f"nothing usable in {os.fspath(where)}: all {total} items are bad{example}"
+        raise TooManyRejects(
+            f"nothing usable in {os.fspath(where)}: all {total} items are bad{example}",
+            rejects,
         )
     if len(rejects) > max_reject_fraction * total:
-        raise InputError(
+        raise TooManyRejects(
             f"{len(rejects)} of {total} items of {os.fspath(where)} are bad, more than "
-            f"--max_reject_fraction={max_reject_fraction:g} allows{example}"
+            f"--max_reject_fraction={max_reject_fraction:g} allows{example}",
+            rejects,
         )

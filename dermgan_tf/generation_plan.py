@@ -24,7 +24,7 @@ from dermgan_tf.semantic_map import (
     encode_semantic_map,
     skin_type_code,
 )
-from dermgan_tf.vocabulary import Vocabulary
+from dermgan_tf.vocabulary import HEALTHY, Vocabulary
 
 Box = tuple[float, float, float, float]
 
@@ -151,7 +151,8 @@ def varied_specs(
         seed: int, 0…2³¹ − 1. Seed of the first image.
         condition: str, or None for all in turn.
         fitzpatrick: int, 0…6 (0 = unknown), or None for 1…6 in turn.
-        boxes: the boxes of all images, or None for boxes drawn anew for each.
+        boxes: the boxes of all images, or None for boxes drawn anew for each. Healthy
+            skin has none in any case.
 
     Returns:
         An iterator: a long series takes no memory.
@@ -168,6 +169,8 @@ def varied_specs(
         skin_type_code(fitzpatrick)
     if boxes is not None:
         boxes = tuple(checked_box(box) for box in boxes)
+        if boxes and condition == HEALTHY:
+            raise InputError(f"{HEALTHY!r} has no box; leave the boxes away")
     names = vocabulary.conditions if condition is None else (condition,)
     types = (
         tuple(range(1, MAX_SKIN_TYPE + 1)) if fitzpatrick is None else (fitzpatrick,)
@@ -179,10 +182,12 @@ def varied_specs(
 
     def spec(i: int) -> ImageSpec:
         own_seed = (seed + i) % (MAX_SEED + 1)
+        name = names[i % len(names)]
+        own_boxes = sample_boxes(own_seed) if boxes is None else boxes
         return ImageSpec(
-            condition=names[i % len(names)],
+            condition=name,
             fitzpatrick=types[(i + i // period % common) % len(types)],
-            boxes=sample_boxes(own_seed) if boxes is None else boxes,
+            boxes=() if name == HEALTHY else own_boxes,
             seed=own_seed,
         )
 
@@ -300,6 +305,10 @@ def plan_sweep(
     names = vocabulary.conditions
     if condition is not None:
         names = (vocabulary.conditions[vocabulary.index(condition)],)
+    if kind in ("size", "place"):
+        names = tuple(name for name in names if name != HEALTHY)
+        if not names:
+            raise InputError(f"{HEALTHY!r} has no box whose {kind} could vary")
     skin_type = SWEEP_SKIN_TYPE if fitzpatrick is None else fitzpatrick
     skin_type_code(skin_type)
     boxes = (SWEEP_BOX,) if boxes is None else tuple(map(checked_box, boxes))
@@ -337,7 +346,7 @@ def _series_sweep(title, names, scenes, labels, seeds) -> Sweep:
     rows, row_labels = [], []
     for name in names:
         for k, seed in enumerate(seeds):
-            row = [ImageSpec(name, t, boxes, seed) for t, boxes in scenes]
+            row = [ImageSpec(name, t, _boxes_of(name, b), seed) for t, b in scenes]
             if k == 0:
                 rows.append(tuple((spec, True) for spec in row))
                 row_labels.append(f"{name}\nmap")
@@ -350,7 +359,8 @@ def _condition_sweep(title, names, skin_type, boxes, seeds) -> Sweep:
     """A row a condition: its map, then an image a seed."""
     rows = []
     for name in names:
-        specs = [ImageSpec(name, skin_type, boxes, seed) for seed in seeds]
+        own = _boxes_of(name, boxes)
+        specs = [ImageSpec(name, skin_type, own, seed) for seed in seeds]
         rows.append(((specs[0], True), *((spec, False) for spec in specs)))
     labels = ("map", *(f"seed {seed}" for seed in seeds))
     return Sweep(title, tuple(rows), names, labels)
@@ -373,6 +383,10 @@ def _place_sweep(title, names, skin_type, boxes, seeds) -> Sweep:
                 row_labels.append(f"{name}\nseed {seed}\n{height}")
     labels = (*(f"map, {width}" for width in widths), *widths)
     return Sweep(title, tuple(rows), tuple(row_labels), labels)
+
+
+def _boxes_of(name: str, boxes: tuple[Box, ...]) -> tuple[Box, ...]:
+    return () if name == HEALTHY else boxes
 
 
 def _grown(boxes: Sequence[Box], share: float) -> tuple[Box, ...]:
@@ -482,6 +496,8 @@ def _entry_problems(entry: Any, vocabulary: Vocabulary) -> list[str]:
     if isinstance(boxes, list):
         for box in boxes:
             problems += _problem(checked_box, box)
+        if boxes and values.get("condition") == HEALTHY:
+            problems.append(f"{HEALTHY!r} has no box")
     else:
         problems.append(f"boxes {boxes!r} is not a list of boxes")
     count = values.get("count", 1)

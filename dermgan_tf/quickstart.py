@@ -33,6 +33,7 @@ from dermgan_tf.judging.condition_recall import Judge
 from dermgan_tf.labelled_images import LabelledImages
 from dermgan_tf.labelled_reading import labelled_crops
 from dermgan_tf.phantom import phantom_vocabulary, write_phantom
+from dermgan_tf.photo_sources import AnnotatedPhoto
 from dermgan_tf.progress import silent
 from dermgan_tf.report import render_page
 from dermgan_tf.saved_model import export_saved_model, load_trained_generator
@@ -141,7 +142,7 @@ def run_quickstart(
         annotations, rejects = read_annotations(annotations_path, vocabulary)
         pairs = prepare.prepare_pairs(
             [
-                prepare.AnnotatedPhoto(annotations_path.parent, annotation)
+                AnnotatedPhoto(annotations_path.parent, annotation)
                 for annotation in annotations
             ],
             vocabulary,

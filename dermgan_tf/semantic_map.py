@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from dermgan_tf.errors import InputError
-from dermgan_tf.vocabulary import Vocabulary
+from dermgan_tf.vocabulary import HEALTHY, Vocabulary
 
 BOX_DECIMALS = 4  # a box's edge is read to a ten-thousandth of a pixel
 MAX_SKIN_TYPE = 6  # Fitzpatrick VI; 0 stands for unknown
@@ -34,7 +34,7 @@ class Roi:
 
     Raises:
         InputError: for a box that is not four finite numbers, lies outside 0…1, or is
-            inverted or empty.
+            inverted or empty, and for healthy skin, which has no ROI.
     """
 
     box: tuple[float, float, float, float]
@@ -42,6 +42,8 @@ class Roi:
 
     def __post_init__(self):
         object.__setattr__(self, "box", checked_box(self.box))
+        if self.condition == HEALTHY:
+            raise InputError(f"{HEALTHY!r} has no box: it is what is outside of them")
 
 
 def checked_box(box: Sequence[float]) -> tuple[float, float, float, float]:

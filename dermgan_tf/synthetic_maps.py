@@ -20,7 +20,7 @@ def drawn_maps(
     there is one.
 
     Args:
-        scenes: of the class, with boxes.
+        scenes: of the class, with boxes unless it is healthy skin.
         types: the images' skin types, 0…6.
         jitter: float, 0…0.5; see `plan_synthetic`.
         rng: draws.
@@ -34,7 +34,7 @@ def drawn_maps(
     for i, fitzpatrick in enumerate(types):
         again, place = divmod(i, len(order))
         boxes = order[place].boxes
-        if jitter:
+        if jitter and boxes:
             boxes = _jittered(boxes, jitter, rng)
         boxes = turned(boxes, turns[place][again % len(SYMMETRIES)])
         maps[fitzpatrick, boxes] += 1

@@ -22,7 +22,7 @@ from dermgan_tf.portable_random import below, shuffled
 from dermgan_tf.semantic_map import MAX_SKIN_TYPE, SKIN_TYPE_NAMES
 from dermgan_tf.synthetic_maps import drawn_maps
 from dermgan_tf.synthetic_scenes import Scene, TypeCounts, count_crops
-from dermgan_tf.vocabulary import Vocabulary
+from dermgan_tf.vocabulary import HEALTHY, Vocabulary
 
 MAX_IMAGES = 10_000_000  # a plan of more is a slip of the keyboard
 MAX_JITTER = 0.5
@@ -130,8 +130,8 @@ def plan_synthetic(
         data_fingerprint: str. Of the pairs.
 
     Returns:
-        The plan. A class without a box in any training crop gets nothing and is named
-        in `left_out`.
+        The plan. A class without a box in any training crop, unless it is healthy skin,
+        gets nothing and is named in `left_out`.
 
     Raises:
         InputError: for an argument out of range, an unknown class, or a plan of more
@@ -140,7 +140,7 @@ def plan_synthetic(
     _check_arguments(fill_to, ratio, max_images, jitter, seed)
     usable = collections.defaultdict(list)
     for scene in scenes:
-        if scene.boxes:
+        if scene.boxes or scene.condition == HEALTHY:
             usable[scene.condition].append(scene)
     given = count_crops(scenes) if real is None else real
     nothing = (0,) * (MAX_SKIN_TYPE + 1)

@@ -6,6 +6,10 @@ from dermgan_tf.errors import InputError
 
 MAX_CONDITIONS = 60
 
+# The name, in any vocabulary, of crops that show skin and no condition. It has no ROI:
+# on its maps stands the skin type alone.
+HEALTHY = "healthy skin"
+
 
 class Vocabulary:
     """An ordered list of distinct condition names.

@@ -39,6 +39,20 @@ def define_flags():
     )
     flags.DEFINE_integer("image_size", 256, "Side of a crop in pixels: 64 to 512.")
     flags.DEFINE_integer("crops_per_photo", 4, "Crops cut from a photo.", lower_bound=1)
+    flags.DEFINE_integer(
+        "healthy_crops_per_photo",
+        0,
+        "Crops of skin outside all ROIs to cut from a photo besides: the class "
+        '"healthy skin", whose maps have no box.',
+        lower_bound=0,
+    )
+    flags.DEFINE_integer(
+        "train_cases",
+        None,
+        "Take so many training cases only, drawn by the seed, of each condition its "
+        "share: to see what few data do. Default: all.",
+        lower_bound=1,
+    )
     flags.DEFINE_list(
         "conditions",
         None,
@@ -91,7 +105,8 @@ def main(args):
     program.load_tensorflow()
     from dermgan_tf.output_folder import output_folder
     from dermgan_tf.phantom import phantom_vocabulary
-    from dermgan_tf.prepare import phantom_photos, write_pairs
+    from dermgan_tf.photo_sources import phantom_photos
+    from dermgan_tf.prepare import write_pairs
     from dermgan_tf.run_record import write_run_record
 
     given = [path for path in (args.annotations, args.id_salt_file) if path]
@@ -119,6 +134,8 @@ def main(args):
             rejects=rejects,
             crash_safe=not args.phantom or None,
             id_salt=id_salt,
+            healthy_crops_per_photo=args.healthy_crops_per_photo,
+            train_cases=args.train_cases,
         )
         seconds = time.monotonic() - start
         write_run_record(
@@ -144,8 +161,7 @@ def recorded_flags(args):
 @contextlib.contextmanager
 def rejects_kept(output_dir):
     """Writes the list of bad items beside the output folder that fails to appear."""
-    from dermgan_tf.errors import InputError, write_rejects
-    from dermgan_tf.prepare import TooManyRejects
+    from dermgan_tf.errors import InputError, TooManyRejects, write_rejects
 
     path = f"{os.path.abspath(output_dir)}.rejects.csv"
     try:
@@ -163,15 +179,15 @@ def rejects_kept(output_dir):
 
 def annotated_photos(args):
     from dermgan_tf.annotations import annotations_vocabulary, read_annotations
-    from dermgan_tf.errors import InputError
-    from dermgan_tf.prepare import AnnotatedPhoto, require_few_rejects
+    from dermgan_tf.errors import InputError, check_reject_fraction
+    from dermgan_tf.photo_sources import AnnotatedPhoto
     from dermgan_tf.vocabulary import Vocabulary
 
     annotations, rejects = read_annotations(args.annotations)
     lines = len(annotations) + len(rejects)
     if not lines:
         raise InputError(f"{args.annotations} describes no photo")
-    require_few_rejects(rejects, lines, args.max_reject_fraction, args.annotations)
+    check_reject_fraction(rejects, lines, args.max_reject_fraction, args.annotations)
     if args.conditions:
         vocabulary = Vocabulary(name.strip() for name in args.conditions)
         require_conditions(vocabulary, annotations)

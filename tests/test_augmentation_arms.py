@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from coloured_spots import spots
 
-from dermgan_tf.augmentation_arms import SyntheticSet, case_order, study_arms
+from dermgan_tf.augmentation_arms import SyntheticSet, study_arms
+from dermgan_tf.case_order import case_order
 from dermgan_tf.errors import InputError
 
 TRAIN = spots(24, 0, labels=np.arange(24) % 3)
@@ -83,11 +84,11 @@ def test_the_first_cases_have_the_shares_of_all_and_are_nested():
     labels = np.repeat([0, 1, 2], [60, 30, 10])
     images = spots(100, 5, labels=labels)
     images = dataclasses.replace(images, cases=np.array([f"c{i}" for i in range(100)]))
-    order = case_order(images, seed=3)
+    order = case_order(images.cases, images.labels, seed=3)
     assert sorted(order) == sorted(images.cases)
     label_of = dict(zip(images.cases, labels, strict=True))
     for count in (10, 20, 50):
         counts = np.bincount([label_of[case] for case in order[:count]], minlength=3)
         assert abs(counts - np.array([0.6, 0.3, 0.1]) * count).max() <= 1
-    assert order.tolist() != case_order(images, seed=4).tolist()
-    assert order.tolist() == case_order(images, seed=3).tolist()
+    assert order.tolist() != case_order(images.cases, images.labels, seed=4).tolist()
+    assert order.tolist() == case_order(images.cases, images.labels, seed=3).tolist()

@@ -11,9 +11,10 @@ import pytest
 import sklearn.metrics
 from coloured_spots import spots
 
-from dermgan_tf.augmentation_arms import SyntheticSet, case_order
+from dermgan_tf.augmentation_arms import SyntheticSet
 from dermgan_tf.augmentation_report import summary_lines
 from dermgan_tf.augmentation_study import run_augmentation_study
+from dermgan_tf.case_order import case_order
 from dermgan_tf.errors import InputError
 from dermgan_tf.labelled_images import joined
 from dermgan_tf.leakage import trained_case_digests
@@ -126,7 +127,7 @@ def test_arms_differ_in_what_is_said_of_them_alone(study, folder):
         expected = {"more-real": 33}.get(arm, 12 if few else 24)
         assert card["images"]["train"] == expected
     assert told["baseline-4-cases", 0]["trained_cases"] == trained_case_digests(
-        case_order(SPLITS["train"], 0)[:4]
+        case_order(SPLITS["train"].cases, SPLITS["train"].labels, 0)[:4]
     )
     assert not list(folder.glob("runs/*/*/checkpoints"))
     assert not list(folder.glob("runs/*/*/saved_model"))

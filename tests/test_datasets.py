@@ -37,7 +37,8 @@ from dermgan_tf.phantom import (
     write_phantom,
 )
 from dermgan_tf.photo_io import encode_jpeg, encode_png, read_photo
-from dermgan_tf.prepare import AnnotatedPhoto, phantom_photos, prepare_pairs
+from dermgan_tf.photo_sources import AnnotatedPhoto, phantom_photos
+from dermgan_tf.prepare import prepare_pairs
 from dermgan_tf.semantic_map import Roi, decode_semantic_map
 
 ROOT = pathlib.Path(__file__).parents[1]

@@ -11,7 +11,8 @@ import pytest
 
 from dermgan_tf.generator import build_generator
 from dermgan_tf.phantom import case_plan, phantom_vocabulary
-from dermgan_tf.prepare import PhantomSource, prepare_pairs
+from dermgan_tf.photo_sources import PhantomSource
+from dermgan_tf.prepare import prepare_pairs
 from dermgan_tf.saved_model import export_saved_model
 
 ROOT = pathlib.Path(__file__).parents[1]

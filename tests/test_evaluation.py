@@ -21,7 +21,8 @@ from dermgan_tf.evaluation_report import summary_lines, write_evaluation
 from dermgan_tf.metrics import frechet_distance, kernel_distance, precision_recall
 from dermgan_tf.pairs import read_pairs, read_pairs_info
 from dermgan_tf.photo_io import is_synthetic
-from dermgan_tf.prepare import LoadedPhoto, prepare_pairs
+from dermgan_tf.photo_sources import LoadedPhoto
+from dermgan_tf.prepare import prepare_pairs
 from dermgan_tf.semantic_map import Roi, decode_semantic_map
 from dermgan_tf.vocabulary import Vocabulary
 

@@ -20,15 +20,11 @@ from bounded_runs import run_bounded, run_program
 from fuzz_corpus import BAD, GOOD
 
 from dermgan_tf.annotations import MAX_LINE_BYTES, read_annotations
-from dermgan_tf.errors import InputError, Reject
+from dermgan_tf.errors import InputError, Reject, TooManyRejects
 from dermgan_tf.importers import coco, fitzpatrick17k, voc, yolo
 from dermgan_tf.pairs import read_pairs, read_pairs_info
-from dermgan_tf.prepare import (
-    AnnotatedPhoto,
-    TooManyRejects,
-    _image_id,
-    prepare_pairs,
-)
+from dermgan_tf.photo_sources import AnnotatedPhoto
+from dermgan_tf.prepare import _image_id, prepare_pairs
 from dermgan_tf.vocabulary import Vocabulary
 from pipelines.prepare_pairs import rejects_kept
 

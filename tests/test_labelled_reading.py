@@ -15,7 +15,8 @@ from dermgan_tf.annotations import PhotoAnnotation, split_of_case, write_annotat
 from dermgan_tf.errors import InputError
 from dermgan_tf.labelled_reading import labelled_crops, read_labelled_splits
 from dermgan_tf.photo_io import encode_jpeg, encode_png
-from dermgan_tf.prepare import LoadedPhoto, prepare_pairs
+from dermgan_tf.photo_sources import LoadedPhoto
+from dermgan_tf.prepare import prepare_pairs
 from dermgan_tf.semantic_map import Roi
 from dermgan_tf.vocabulary import Vocabulary
 

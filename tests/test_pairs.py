@@ -19,7 +19,8 @@ from dermgan_tf import pairs, pairs_writer, photo_io, prepare
 from dermgan_tf.annotations import PhotoAnnotation, split_of_case
 from dermgan_tf.errors import InputError, Reject
 from dermgan_tf.pairs import load_pairs, read_pairs, read_pairs_info
-from dermgan_tf.prepare import AnnotatedPhoto, prepare_pairs
+from dermgan_tf.photo_sources import AnnotatedPhoto
+from dermgan_tf.prepare import prepare_pairs
 from dermgan_tf.semantic_map import Roi, encode_semantic_map
 from dermgan_tf.vocabulary import Vocabulary
 

@@ -19,7 +19,8 @@ from dermgan_tf.anonymous_ids import (
 )
 from dermgan_tf.errors import InputError
 from dermgan_tf.pairs import read_pairs, read_pairs_info
-from dermgan_tf.prepare import AnnotatedPhoto, _image_id, prepare_pairs
+from dermgan_tf.photo_sources import AnnotatedPhoto
+from dermgan_tf.prepare import _image_id, prepare_pairs
 from dermgan_tf.vocabulary import Vocabulary
 
 SALT = b"a salt of this test alone"

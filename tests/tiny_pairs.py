@@ -4,7 +4,8 @@ import numpy as np
 
 from dermgan_tf.annotations import PhotoAnnotation
 from dermgan_tf.photo_io import encode_png
-from dermgan_tf.prepare import AnnotatedPhoto, prepare_pairs
+from dermgan_tf.photo_sources import AnnotatedPhoto
+from dermgan_tf.prepare import prepare_pairs
 from dermgan_tf.semantic_map import Roi
 from dermgan_tf.vocabulary import Vocabulary
 

@@ -40,7 +40,7 @@ from dermgan_tf.errors import (
 )
 from dermgan_tf.importers import cause
 from dermgan_tf.photo_io import encode_jpeg, encode_png
-from dermgan_tf.prepare import AnnotatedPhoto
+from dermgan_tf.photo_sources import AnnotatedPhoto
 from dermgan_tf.vocabulary import Vocabulary
 
 ANNOTATIONS_FILE = "annotations.jsonl"
