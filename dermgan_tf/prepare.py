@@ -151,11 +151,8 @@ def write_pairs(
     if healthy_crops_per_photo and HEALTHY not in vocabulary:
         vocabulary = Vocabulary([*vocabulary, HEALTHY])
     rejects = list(rejects)
-    splits = _splits(photos)
-    if train_cases is not None:
-        photos = _of_training_cases(photos, splits, train_cases, seed)
     jobs, without_roi, seen = [], 0, set()
-    for job in _jobs(photos, splits, id_salt):
+    for job in _jobs(photos, id_salt):
         photo = job.photo
         if job.image_id in seen:
             rejects.append(Reject(photo.name, "stands twice in the list of photos"))
@@ -164,6 +161,8 @@ def write_pairs(
         else:
             jobs.append(job)
         seen.add(job.image_id)
+    if train_cases is not None:
+        jobs = _of_training_cases(jobs, train_cases, seed)
     work = functools.partial(
         pairs_of_photo,
         vocabulary=vocabulary,
@@ -227,29 +226,26 @@ def _check_arguments(image_size, crops_per_photo, seed, workers) -> None:
         )
 
 
-def _of_training_cases(photos, splits: dict[str, str], count: int, seed: int) -> list:
-    """The photos of the first cases of the training split, and of all other splits."""
-    training = [photo for photo in photos if splits[photo.case_id] == "train"]
-    # In one order whatever theirs is, as a case's first photo tells its condition.
-    training.sort(key=_image_id)
-    cases = [photo.case_id for photo in training]
+def _of_training_cases(jobs: list[PhotoJob], count: int, seed: int) -> list[PhotoJob]:
+    """Those of the first cases of the training split, and of all other splits."""
+    training = [job.photo for job in jobs if job.split == "train"]
     names = sorted({photo.condition for photo in training})
-    labels = [names.index(photo.condition) for photo in training]
-    order = case_order(np.array(cases), np.array(labels), seed)
+    order = case_order(
+        np.array([photo.case_id for photo in training]),
+        np.array([names.index(photo.condition) for photo in training]),
+        seed,
+    )
     if not 1 <= count <= len(order):
         raise InputError(
             f"{count} training cases were asked for; there are {len(order)}"
         )
     chosen = set(order[:count].tolist())
-    return [
-        photo
-        for photo in photos
-        if splits[photo.case_id] != "train" or photo.case_id in chosen
-    ]
+    return [job for job in jobs if job.split != "train" or job.photo.case_id in chosen]
 
 
-def _jobs(photos, splits: dict[str, str], id_salt: bytes | None) -> list[PhotoJob]:
+def _jobs(photos, id_salt: bytes | None) -> list[PhotoJob]:
     """The photos with their ids and splits, in one order whatever theirs is."""
+    splits = _splits(photos)
     jobs = []
     for photo in photos:
         image_id, case_id = _image_id(photo), photo.case_id
