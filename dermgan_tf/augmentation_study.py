@@ -314,7 +314,7 @@ def _train(
     if arm.kind == "no_augmentation":
         own["augment"] = "none"
     if arm.synthetic is None:
-        own["real_share"] = None
+        own |= {"real_share": None, "synthetic_until": None}
     else:
         own |= {
             "synthetic": arm.synthetic.images,

@@ -105,6 +105,8 @@ class TrainingImages:
             batches.
         real_share: float, 0…1. Share of real images in the batches; their number in one
             batch differs from it by less than one image. None pools both.
+        synthetic_steps: int ≥ 1. So many steps, from the first on, see synthetic
+            images; the batches after them are of real ones alone. None for all steps.
 
     Raises:
         InputError: for an unknown way of balancing, or a share out of range.
@@ -117,6 +119,7 @@ class TrainingImages:
     chosen: np.ndarray | None = None
     imbalance: str = "none"
     real_share: float | None = None
+    synthetic_steps: int | None = None
 
     def __post_init__(self):
         if self.imbalance not in IMBALANCE:
@@ -127,6 +130,8 @@ class TrainingImages:
             raise InputError("real_share needs synthetic images")
         if self.real_share is not None and not 0 <= self.real_share <= 1:
             raise InputError(f"real_share is 0…1, got {self.real_share}")
+        if self.synthetic_steps is not None and self.synthetic is None:
+            raise InputError("synthetic_steps needs synthetic images")
 
     @functools.cached_property
     def labels(self) -> np.ndarray:
@@ -141,6 +146,9 @@ class TrainingImages:
         Returns:
             int64 [batch_size], positions among the real and then the synthetic images.
         """
+        if self._is_late(step):
+            place = (step - self.synthetic_steps) * self.batch_size
+            return self._late_stream.take(place, self.batch_size)
         if len(self._streams) == 1:
             (stream,) = self._streams
             return stream.take(step * self.batch_size, self.batch_size)
@@ -156,16 +164,16 @@ class TrainingImages:
             ]
         )
 
-    @functools.cached_property
-    def weights(self) -> np.ndarray:
-        """np.float32 [K], of each condition's loss."""
+    def weights(self, step: int) -> np.ndarray:
+        """np.float32 [K], of each condition's loss at a step."""
         if self.imbalance != "class_weights":
             return np.ones(len(self.real.conditions), np.float32)
-        return class_weights(self.shares)
+        return class_weights(self.shares(step))
 
-    @property
-    def shares(self) -> np.ndarray:
-        """float64 [K], the share that each condition has in the batches."""
+    def shares(self, step: int) -> np.ndarray:
+        """float64 [K], the share that each condition has in batches like this one."""
+        if self._is_late(step):
+            return self._late_stream.shares
         if len(self._streams) == 1:
             return self._streams[0].shares
         real, synthetic = (stream.shares for stream in self._streams)
@@ -185,7 +193,7 @@ class TrainingImages:
         return (
             self._images(items),
             labels.astype(np.int32),
-            self.weights[labels],
+            self.weights(step)[labels],
             rng.random((len(items), NUMBERS), np.float32),
             rng.integers(2**31, size=len(items), dtype=np.int32),
         )
@@ -201,11 +209,20 @@ class TrainingImages:
         parts = [np.arange(len(labels))]
         if self.real_share is not None and len(labels) > num_real:
             parts = [parts[0][:num_real], parts[0][num_real:]]
+        return [self._stream(part, number) for number, part in enumerate(parts)]
+
+    @functools.cached_property
+    def _late_stream(self) -> "_Shuffled | _Balanced":
+        return self._stream(np.arange(len(self.real)), 2)
+
+    def _stream(self, items: np.ndarray, number: int) -> "_Shuffled | _Balanced":
         kind = _Balanced if self.imbalance == "balanced_sampling" else _Shuffled
-        return [
-            kind(part, labels, len(self.real.conditions), (self.seed, number))
-            for number, part in enumerate(parts)
-        ]
+        conditions = len(self.real.conditions)
+        return kind(items, self.labels, conditions, (self.seed, number))
+
+    def _is_late(self, step: int) -> bool:
+        """Whether synthetic images are over with."""
+        return self.synthetic_steps is not None and step >= self.synthetic_steps
 
     def _images(self, items: np.ndarray) -> np.ndarray:
         """Gathered from where they lie, maybe a file far larger than the memory."""

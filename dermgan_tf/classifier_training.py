@@ -86,6 +86,7 @@ def train_classifier(
     imbalance: str = "none",
     synthetic_ratio: float | None = None,
     real_share: float | None = None,
+    synthetic_until: float | None = None,
     seed: int = 0,
     deterministic: bool = False,
     mixed_precision: str = "none",
@@ -140,6 +141,8 @@ def train_classifier(
             one; see `chosen_synthetic`. None for all.
         real_share: float, 0…1. Share of the batches that is real; None pools real and
             synthetic images.
+        synthetic_until: float, 0…1, above 0. Share of the steps, from the first on,
+            that see synthetic images; the rest sees real ones alone. None for all.
         seed: int. Decides initial weights, order, augmentation and dropout.
         deterministic: bool. Whether only operations with reproducible results are used.
             Stays on for the process.
@@ -209,9 +212,24 @@ def train_classifier(
     if synthetic is not None:
         chosen = chosen_synthetic(synthetic, len(train), synthetic_ratio, seed)
         if not len(chosen):  # the arm of a series of ratios that has none
-            synthetic = chosen = generator_cases = real_share = None
+            synthetic = chosen = generator_cases = real_share = synthetic_until = None
+    synthetic_steps = None
+    if synthetic_until is not None:
+        if not 0 < synthetic_until <= 1:
+            raise InputError(
+                f"synthetic_until is a share of the steps, above 0 to 1, got "
+                f"{synthetic_until}"
+            )
+        synthetic_steps = max(1, round(synthetic_until * steps))
     images = TrainingImages(
-        train, synthetic, batch_size, seed, chosen, imbalance, real_share
+        train,
+        synthetic,
+        batch_size,
+        seed,
+        chosen,
+        imbalance,
+        real_share,
+        synthetic_steps,
     )
     identity = {
         "conditions": list(train.conditions),
@@ -233,6 +251,7 @@ def train_classifier(
         "imbalance": imbalance,
         "synthetic_ratio": synthetic_ratio,
         "real_share": real_share,
+        "synthetic_until": synthetic_until,
         "mixed_precision": mixed_precision,
         "validate_every": validate_every,
     }

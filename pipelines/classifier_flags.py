@@ -19,6 +19,7 @@ TRAINING = (
     "augment",
     "imbalance",
     "real_share",
+    "synthetic_until",
     "deterministic",
     "mixed_precision",
     "validate_every",
@@ -179,6 +180,14 @@ def define_schedule_flags():
         None,
         "With synthetic images: share of every batch that is real, 0 to 1. Default: "
         "real and synthetic images are pooled.",
+        lower_bound=0,
+        upper_bound=1,
+    )
+    flags.DEFINE_float(
+        "synthetic_until",
+        None,
+        "With synthetic images: share of the steps, from the first on, that see them; "
+        "the rest is trained on real ones alone. Default: all steps.",
         lower_bound=0,
         upper_bound=1,
     )

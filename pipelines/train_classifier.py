@@ -123,7 +123,12 @@ def read_synthetic_images(args, splits):
     from dermgan_tf.errors import InputError
 
     if not args.synthetic_dir:
-        for name in ("synthetic_ratio", "real_share", "gan_data_dir"):
+        for name in (
+            "synthetic_ratio",
+            "real_share",
+            "synthetic_until",
+            "gan_data_dir",
+        ):
             if getattr(args, name) is not None:
                 raise InputError(f"--{name} needs --synthetic_dir")
         return None, None, None

@@ -62,6 +62,26 @@ def test_real_share_holds_in_every_batch():
         TrainingImages(REAL, None, 10, seed=0, real_share=0.5).items(0)
 
 
+@pytest.mark.parametrize("share", [None, 0.5])
+def test_the_last_steps_may_see_real_images_alone(share):
+    arguments = (REAL, SYNTHETIC, 10, 3, None, "class_weights", share)
+    images = TrainingImages(*arguments, synthetic_steps=12)
+    before, after = np.split(drawn(images, 20), [12])
+    # Until then it is as without; then each real image comes twice in two passes.
+    np.testing.assert_array_equal(before, drawn(TrainingImages(*arguments), 12))
+    assert (before >= 40).any()
+    assert np.bincount(after.ravel(), minlength=64).tolist() == [2] * 40 + [0] * 24
+    np.testing.assert_allclose(images.shares(12), np.array([30, 9, 1]) / 40)
+    _, labels, weights, _, _ = images.batch(12)
+    expected = np.array([40 / 90, 40 / 27, 40 / 3])[labels]
+    np.testing.assert_allclose(weights, expected, rtol=1e-6)
+    assert not np.allclose(images.weights(0), images.weights(12))
+    fresh = TrainingImages(*arguments, synthetic_steps=12)
+    np.testing.assert_array_equal(fresh.items(17), after[5])
+    with pytest.raises(InputError, match="needs synthetic images"):
+        TrainingImages(REAL, None, 10, seed=0, synthetic_steps=3)
+
+
 def test_balanced_sampling_draws_conditions_equally_often():
     images = TrainingImages(REAL, None, 16, 0, imbalance="balanced_sampling")
     items = drawn(images, 30).ravel()
@@ -69,7 +89,7 @@ def test_balanced_sampling_draws_conditions_equally_often():
     assert counts.tolist() == [160, 160, 160]
     of_images = np.bincount(items, minlength=40)
     assert np.ptp(of_images[:30]) <= 1 and np.ptp(of_images[30:39]) <= 1
-    np.testing.assert_allclose(images.shares, 1 / 3)
+    np.testing.assert_allclose(images.shares(0), 1 / 3)
     # Where a condition is missing, the others share its part.
     images = TrainingImages(
         REAL, SYNTHETIC, 12, 0, imbalance="balanced_sampling", real_share=0.5
@@ -77,28 +97,28 @@ def test_balanced_sampling_draws_conditions_equally_often():
     labels = images.labels[drawn(images, 20)]
     assert np.bincount(labels[:, :6].ravel()).tolist() == [40, 40, 40]
     assert np.bincount(labels[:, 6:].ravel()).tolist() == [0, 60, 60]
-    np.testing.assert_allclose(images.shares, [1 / 6, 5 / 12, 5 / 12])
+    np.testing.assert_allclose(images.shares(0), [1 / 6, 5 / 12, 5 / 12])
 
 
 def test_class_weights_are_scikit_learns():
     images = TrainingImages(REAL, None, 16, 0, imbalance="class_weights")
     np.testing.assert_allclose(
-        images.weights,
+        images.weights(0),
         sklearn.utils.class_weight.compute_class_weight(
             "balanced", classes=np.arange(3), y=LABELS
         ),
         rtol=1e-6,
     )
-    np.testing.assert_allclose(images.weights, [40 / 90, 40 / 27, 40 / 3], rtol=1e-6)
+    np.testing.assert_allclose(images.weights(0), [40 / 90, 40 / 27, 40 / 3], rtol=1e-6)
     np.testing.assert_array_equal(class_weights([0.5, 0.0, 0.5]), [1, 0, 1])
     # With a fixed share the batches decide, not what lies there.
     images = TrainingImages(
         REAL, SYNTHETIC, 16, 0, imbalance="class_weights", real_share=0.5
     )
     shares = 0.5 * np.array([30, 9, 1]) / 40 + 0.5 * np.array([0, 8, 16]) / 24
-    np.testing.assert_allclose(images.weights, 1 / (3 * shares), rtol=1e-6)
+    np.testing.assert_allclose(images.weights(0), 1 / (3 * shares), rtol=1e-6)
     _, labels, weights, _, _ = images.batch(5)
-    np.testing.assert_array_equal(weights, images.weights[labels])
+    np.testing.assert_array_equal(weights, images.weights(5)[labels])
 
 
 def test_synthetic_images_are_chosen_evenly_and_smaller_ratios_lie_in_larger_ones():

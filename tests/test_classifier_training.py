@@ -340,6 +340,8 @@ def test_losses_that_are_not_finite_end_it(tmp_path):
         ({}, {"steps": 3, "augment": "some"}, "known: full, flips, none"),
         ({}, {"steps": 3, "imbalance": "some"}, "known: none, class_weights"),
         ({}, {"steps": 3, "real_share": 0.5}, "needs synthetic"),
+        ({}, {"steps": 3, "synthetic_until": 0.5}, "needs synthetic"),
+        ({}, {"steps": 3, "synthetic_until": 0.0}, "above 0 to 1, got 0.0"),
     ],
 )
 def test_what_cannot_be_trained(tmp_path, changes, arguments, message):

@@ -91,6 +91,7 @@ def test_synthetic_images_come_with_the_cases_of_their_generator(tmp_path, caplo
         "gan_data_dir": None,
         "synthetic_ratio": None,
         "real_share": None,
+        "synthetic_until": None,
     }
 
     def read(**changed):
@@ -120,6 +121,8 @@ def test_synthetic_images_come_with_the_cases_of_their_generator(tmp_path, caplo
         read(gan_data_dir=pairs)
     with pytest.raises(InputError, match="--real_share needs --synthetic_dir"):
         read(synthetic_dir=None, real_share=0.5)
+    with pytest.raises(InputError, match="--synthetic_until needs --synthetic_dir"):
+        read(synthetic_dir=None, synthetic_until=0.5)
 
 
 def test_a_run_leaves_its_files_and_what_was_found_of_copies(image_dir, tmp_path):
