@@ -291,8 +291,13 @@ def write_pairs(
     rejects: Sequence[Reject] = (),
     crash_safe: bool | None = None,
     id_salt: bytes | None = None,
+    beam_run: Any = None,
 ) -> dict[str, Any]:
-    """`prepare_pairs` into an empty folder, for callers that add to it."""
+    """`prepare_pairs` into an empty folder, for callers that add to it.
+
+    With a `dermgan_tf.beam_runs.BeamRun`, photos are cut and shards written by Beam's
+    workers, in its folder; `folder` gets all else. Records and counts are the same.
+    """
     _check_arguments(image_size, crops_per_photo, seed, workers)
     rejects = list(rejects)
     jobs, without_roi, seen = [], 0, set()
@@ -317,11 +322,18 @@ def write_pairs(
         raise InputError(
             f"none of {len(photos)} photos has a ROI: there is nothing to cut"
         )
-    writer = PairsWriter(folder, vocabulary, image_size)
+    if beam_run is None:
+        writer = PairsWriter(folder, vocabulary, image_size)
+        outcomes = _outcomes(work, jobs, workers, crash_safe)
+        shown = progress(outcomes, total=len(jobs), desc="cutting")
+    else:
+        from dermgan_tf.beam_pairs import BeamPairs
+
+        writer = BeamPairs(folder, vocabulary, image_size, beam_run, bool(crash_safe))
+        shown = outcomes = writer.outcomes(work, jobs, progress)
     summary = _Summary()
-    outcomes = _outcomes(work, jobs, workers, crash_safe)
     with contextlib.closing(outcomes):
-        for outcome in progress(outcomes, total=len(jobs), desc="cutting"):
+        for outcome in shown:
             if outcome.reject:
                 rejects.append(outcome.reject)
                 continue
@@ -598,7 +610,9 @@ class _Summary:
             sample = sample[: rows_each * SHEET_PAIRS_PER_ROW]
             for start in range(0, len(sample), SHEET_PAIRS_PER_ROW):
                 row = sample[start : start + SHEET_PAIRS_PER_ROW]
-                rows.append([_decode_png(data) for _, *pair in row for data in pair])
+                rows.append(
+                    [_decode_png(bytes(data)) for _, *pair in row for data in pair]
+                )
                 labels.append(name)
         title = f"{split}: {self.crops[split]} crops of {self._photos[split]} photos"
         return contact_sheet(rows, row_labels=labels, title=title, cell=128)
