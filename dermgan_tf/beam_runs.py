@@ -12,6 +12,8 @@ import logging
 import os
 import pickle
 import re
+import shlex
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -22,14 +24,20 @@ from dermgan_tf.errors import InputError
 from dermgan_tf.progress import silent
 from dermgan_tf.remote_storage import is_remote, write_whole
 
+# It warns of other extras that it lacks.
+_disabled = logging.root.manager.disable
+logging.disable(logging.WARNING)
 try:
     import apache_beam as beam
     from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+    from apache_beam.transforms.environments import SubprocessSDKEnvironment
 except ImportError as error:
     raise InputError(
         f'Apache Beam cannot be imported ({error}): pip install "dermgan_tf[beam]"'
     ) from error
+finally:
+    logging.disable(_disabled)
 
 PARTS = "parts.partial"  # the folder of what parts are to do, and have done
 _LOCAL_POLL, _REMOTE_POLL = 0.3, 10.0  # seconds between looks at what is done
@@ -171,16 +179,10 @@ class _Running(threading.Thread):
 @contextlib.contextmanager
 def _pipeline(make_worker, folder: epath.Path, count: int, run: BeamRun):
     options = PipelineOptions(list(run.options))
+    debug = logging.getLogger().getEffectiveLevel() <= logging.INFO
     runner: Any = run.runner
     if runner.lower() in ("direct", "directrunner"):
-        # By that name Beam looks for Prism first, a program that it would download.
-        runner = FnApiRunner()
-        direct = options.view_as(DirectOptions)
-        given = {option.partition("=")[0] for option in run.options}
-        if "--direct_num_workers" not in given:
-            direct.direct_num_workers = min(run.workers or os.cpu_count() or 1, count)
-        if "--direct_running_mode" not in given:
-            direct.direct_running_mode = "multi_processing"
+        runner = _direct_runner(options, run, count, debug)
     try:
         pipeline = beam.Pipeline(runner=runner, options=options)
     except (ValueError, ImportError) as error:
@@ -195,7 +197,7 @@ def _pipeline(make_worker, folder: epath.Path, count: int, run: BeamRun):
     # What it logs of an error is raised below, in one line.
     logger = logging.getLogger("apache_beam")
     level = logger.level
-    if logging.getLogger().getEffectiveLevel() > logging.INFO:
+    if not debug:
         logger.setLevel(logging.CRITICAL)
     running.start()
     try:
@@ -207,6 +209,22 @@ def _pipeline(make_worker, folder: epath.Path, count: int, run: BeamRun):
         raise
     finally:
         logger.setLevel(level)
+
+
+def _direct_runner(
+    options: PipelineOptions, run: BeamRun, count: int, debug: bool
+) -> FnApiRunner:
+    """The local runner; by its name Beam would look for Prism, and download it."""
+    given = {option.partition("=")[0] for option in run.options}
+    if "--direct_num_workers" not in given:
+        workers = min(run.workers or os.cpu_count() or 1, count)
+        options.view_as(DirectOptions).direct_num_workers = workers
+    if "--direct_running_mode" in given:
+        return FnApiRunner()
+    # As its mode multi_processing, but without the chatter of Beam and TensorFlow.
+    command = f"{shlex.quote(sys.executable)} -m apache_beam.runners.worker"
+    command += ".sdk_worker_main" + ("" if debug else " 2>/dev/null")
+    return FnApiRunner(SubprocessSDKEnvironment.from_command_string(command))
 
 
 def _done(running: _Running, folder: epath.Path, sizes: Sequence[int]) -> Iterator:
