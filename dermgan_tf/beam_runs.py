@@ -15,6 +15,8 @@ import re
 import shlex
 import sys
 import threading
+import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -39,7 +41,7 @@ except ImportError as error:
 finally:
     logging.disable(_disabled)
 
-PARTS = "parts.partial"  # the folder of what parts are to do, and have done
+_PARTS = "parts-{}.partial"  # the folder of what parts are to do, and have done
 _LOCAL_POLL, _REMOTE_POLL = 0.3, 10.0  # seconds between looks at what is done
 # How Beam tells the exception of a worker: the last line of its traceback.
 _TOLD = re.compile(r"^(?:[\w.]+\.)?(\w+(?:Error|Exception))\b(?: \[.*?\])?: (.*)$")
@@ -106,7 +108,8 @@ def run_parts(
         InputError: if a worker raised one, an OSError, or was killed.
         RuntimeError: with the text of what else it raised.
     """
-    folder = epath.Path(run.folder) / PARTS
+    # Of this run alone: what is left of a killed one finds nothing, and ends.
+    folder = epath.Path(run.folder) / _PARTS.format(uuid.uuid4().hex)
     folder.mkdir(parents=True, exist_ok=True)
     sizes = []
     for number, part in enumerate(parts):
@@ -130,7 +133,12 @@ class _Parts(beam.DoFn):
 
     def __init__(self, make_worker: Callable[[], Any], folder: str):
         self._make_worker, self._folder = make_worker, folder
+        self._started_by = os.getpid()
         self._worker = None
+
+    def setup(self):
+        if os.getppid() == self._started_by:
+            threading.Thread(target=_leave_with_parent, daemon=True).start()
 
     def process(self, number: int):
         folder = epath.Path(self._folder)
@@ -149,6 +157,14 @@ class _Parts(beam.DoFn):
         if self._worker is not None:
             self._worker.close()
             self._worker = None
+
+
+def _leave_with_parent() -> None:
+    """Ends a process of DirectRunner, which would finish all its parts for nobody."""
+    parent = os.getppid()
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
 
 
 class _Running(threading.Thread):
@@ -222,7 +238,8 @@ def _direct_runner(
     if "--direct_running_mode" in given:
         return FnApiRunner()
     # As its mode multi_processing, but without the chatter of Beam and TensorFlow.
-    command = f"{shlex.quote(sys.executable)} -m apache_beam.runners.worker"
+    # Without a shell in between, that would outlive or hide it.
+    command = f"exec {shlex.quote(sys.executable)} -m apache_beam.runners.worker"
     command += ".sdk_worker_main" + ("" if debug else " 2>/dev/null")
     return FnApiRunner(SubprocessSDKEnvironment.from_command_string(command))
 

@@ -11,6 +11,7 @@ import os
 import pathlib
 import shutil
 import tempfile
+import uuid
 from collections.abc import Iterable, Iterator
 
 from etils import epath
@@ -91,7 +92,7 @@ def remote_output_folder(
     """`dermgan_tf.output_folder.output_folder` for an object store, which renames none.
 
     Small files are written to a folder of this machine, large ones by any machine to
-    the folder `path`.partial. At the end all are moved to `path`, one by one, and last
+    a folder in `path`.partial. At the end all are moved to `path`, one by one, and last
     `manifest`, without which readers take the folder for none. What is to be replaced
     stays until then; its manifest goes first.
 
@@ -118,13 +119,15 @@ def remote_output_folder(
     target, aside = epath.Path(path), epath.Path(path + ASIDE_SUFFIX)
     _check_free(target, overwrite)
     _remove(aside)
+    # Of this run alone: workers of a killed one may still be writing to theirs.
+    own = aside / uuid.uuid4().hex
     try:
         with tempfile.TemporaryDirectory() as folder:
-            yield pathlib.Path(folder), os.fspath(aside)
+            yield pathlib.Path(folder), os.fspath(own)
             _check_free(target, overwrite)
             (target / manifest).unlink(missing_ok=True)
             _remove(target)
-            _move_all(aside, target)
+            _move_all(own, target)
             _put_all(pathlib.Path(folder), target, manifest)
     finally:
         _remove(aside)

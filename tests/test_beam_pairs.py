@@ -18,7 +18,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 from etils import epath
-from etils.epath import backend
+from etils.epath import backend, gpath
 from fsspec.implementations.memory import MemoryFileSystem
 from test_prepare_pairs_program import living_members
 
@@ -55,10 +55,12 @@ def start(*flags, **kwargs):
     )
 
 
-def run(*flags, **kwargs):
-    process = start(*flags, **kwargs)
-    stdout, stderr = process.communicate(timeout=300)
-    return process.returncode, stdout, stderr
+def run(*flags):
+    command = [sys.executable, "-m", "pipelines.prepare_pairs", *map(str, flags)]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=1200
+    )
+    return done.returncode, done.stdout, done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -242,9 +244,12 @@ def bucket(monkeypatch):
     store = type("Store", (MemoryFileSystem,), {"store": {}, "pseudo_dirs": [""]})
     monkeypatch.setenv("EPATH_USE_TF", "false")
     fsspec.register_implementation("s3", store, clobber=True)
-    get = backend.fsspec_backend._get_filesystem
-    getattr(get, "cache_clear", lambda: None)()
+    caches = gpath._is_tf_installed, type(backend.fsspec_backend)._get_filesystem
+    for cache in caches:
+        cache.cache_clear()
     yield epath.Path("s3://bucket")
+    for cache in caches:
+        cache.cache_clear()
     fsspec.register_implementation("s3", "s3fs.S3FileSystem", clobber=True)
 
 
