@@ -14,6 +14,7 @@ import pickle
 import re
 import shlex
 import sys
+import tempfile
 import threading
 import time
 import uuid
@@ -133,12 +134,7 @@ class _Parts(beam.DoFn):
 
     def __init__(self, make_worker: Callable[[], Any], folder: str):
         self._make_worker, self._folder = make_worker, folder
-        self._started_by = os.getpid()
         self._worker = None
-
-    def setup(self):
-        if os.getppid() == self._started_by:
-            threading.Thread(target=_leave_with_parent, daemon=True).start()
 
     def process(self, number: int):
         folder = epath.Path(self._folder)
@@ -159,20 +155,36 @@ class _Parts(beam.DoFn):
             self._worker = None
 
 
-def _leave_with_parent() -> None:
-    """Ends a process of DirectRunner, which would finish all its parts for nobody."""
-    parent = os.getppid()
-    while os.getppid() == parent:
-        time.sleep(1.0)
-    os._exit(1)
+class _LocalParts(_Parts):
+    """The same in a process of DirectRunner, which nobody else ends.
+
+    It would do all its parts when the run has failed, was interrupted or killed.
+    """
+
+    def __init__(self, make_worker: Callable[[], Any], folder: str):
+        super().__init__(make_worker, folder)
+        self._run = os.getpid()
+
+    def setup(self):
+        if os.getpid() != self._run:
+            threading.Thread(target=self._leave_with_run, daemon=True).start()
+
+    def _leave_with_run(self):
+        while os.path.isdir(self._folder) or is_remote(self._folder):
+            try:
+                os.kill(self._run, 0)  # asks whether it lives
+            except ProcessLookupError:
+                break
+            time.sleep(1.0)
+        os._exit(0)
 
 
 class _Running(threading.Thread):
     """A pipeline that runs, while this process looks at what is done."""
 
-    def __init__(self, pipeline: beam.Pipeline):
+    def __init__(self, pipeline: beam.Pipeline, lost: str):
         super().__init__(daemon=True)
-        self._pipeline = pipeline
+        self._pipeline, self._lost = pipeline, lost
         self._result = None
         self.error: BaseException | None = None
 
@@ -185,6 +197,17 @@ class _Running(threading.Thread):
         except BaseException as error:  # noqa: BLE001 - told by who waits
             self.error = error
 
+    def goes_on(self) -> bool:
+        """Whether it runs. The loss of a worker is its end."""
+        if self.is_alive() and os.path.exists(self._lost) and self.error is None:
+            self.join(2.0)  # or a worker raised something, which tells more
+            if self.is_alive():
+                self.error = InputError(
+                    "a worker process ended before its work was done: too little "
+                    "memory for so many --workers?"
+                )
+        return self.is_alive() and self.error is None
+
     def cancel(self):
         """Stops a job elsewhere; that of this machine ends with its folder."""
         if self._result is not None and self.is_alive():
@@ -193,42 +216,45 @@ class _Running(threading.Thread):
 
 
 @contextlib.contextmanager
-def _pipeline(make_worker, folder: epath.Path, count: int, run: BeamRun):
+def _pipeline(
+    make_worker: Callable[[], Any], folder: epath.Path, count: int, run: BeamRun
+) -> Iterator[_Running]:
+    """Runs the pipeline while the block waits for it; raises what went wrong."""
     options = PipelineOptions(list(run.options))
     debug = logging.getLogger().getEffectiveLevel() <= logging.INFO
+    local = run.runner.lower() in ("direct", "directrunner")
     runner: Any = run.runner
-    if runner.lower() in ("direct", "directrunner"):
-        runner = _direct_runner(options, run, count, debug)
-    try:
-        pipeline = beam.Pipeline(runner=runner, options=options)
-    except (ValueError, ImportError) as error:
-        raise InputError(f"--beam_runner={run.runner}: {_one_line(error)}") from None
-    (
-        pipeline
-        | "parts" >> beam.Create(range(count), reshuffle=False)
-        | "share out" >> beam.Reshuffle()
-        | "do" >> beam.ParDo(_Parts(make_worker, os.fspath(folder)))
-    )
-    running = _Running(pipeline)
-    # What it logs of an error is raised below, in one line.
-    logger = logging.getLogger("apache_beam")
-    level = logger.level
-    if not debug:
-        logger.setLevel(logging.CRITICAL)
-    running.start()
-    try:
-        yield running
-        if running.error is not None:
-            raise _told(running.error, run.runner)
-    except BaseException:
-        running.cancel()
-        raise
-    finally:
-        logger.setLevel(level)
+    with tempfile.TemporaryDirectory() as scratch:
+        lost = os.path.join(scratch, "lost")
+        if local:
+            runner = _direct_runner(options, run, count, lost, debug)
+        try:
+            pipeline = beam.Pipeline(runner=runner, options=options)
+        except (ValueError, ImportError) as error:
+            raise InputError(
+                f"--beam_runner={run.runner}: {_one_line(error)}"
+            ) from None
+        do = (_LocalParts if local else _Parts)(make_worker, os.fspath(folder))
+        (
+            pipeline
+            | "parts" >> beam.Create(range(count), reshuffle=False)
+            | "share out" >> beam.Reshuffle()
+            | "do" >> beam.ParDo(do)
+        )
+        running = _Running(pipeline, lost)
+        with contextlib.nullcontext() if debug else _quiet(local):
+            running.start()
+            try:
+                yield running
+                if running.error is not None:
+                    raise _told(running.error, run.runner)
+            except BaseException:
+                running.cancel()
+                raise
 
 
 def _direct_runner(
-    options: PipelineOptions, run: BeamRun, count: int, debug: bool
+    options: PipelineOptions, run: BeamRun, count: int, lost: str, debug: bool
 ) -> FnApiRunner:
     """The local runner; by its name Beam would look for Prism, and download it."""
     given = {option.partition("=")[0] for option in run.options}
@@ -237,11 +263,33 @@ def _direct_runner(
         options.view_as(DirectOptions).direct_num_workers = workers
     if "--direct_running_mode" in given:
         return FnApiRunner()
-    # As its mode multi_processing, but without the chatter of Beam and TensorFlow.
-    # Without a shell in between, that would outlive or hide it.
-    command = f"exec {shlex.quote(sys.executable)} -m apache_beam.runners.worker"
+    # As its mode multi_processing, but without the chatter of Beam and TensorFlow, and
+    # with a note of a worker that was killed, for which Beam would wait for ever.
+    command = f"{shlex.quote(sys.executable)} -m apache_beam.runners.worker"
     command += ".sdk_worker_main" + ("" if debug else " 2>/dev/null")
+    command += f" || {{ echo $? > {shlex.quote(lost)}; }} 2>/dev/null"
     return FnApiRunner(SubprocessSDKEnvironment.from_command_string(command))
+
+
+@contextlib.contextmanager
+def _quiet(local: bool) -> Iterator[None]:
+    """Keeps Beam from telling what is raised here, in one line instead of pages."""
+    logger, hook = logging.getLogger("apache_beam"), threading.excepthook
+
+    def told(error):
+        name = error.thread.name if error.thread else ""
+        if not name.startswith(("beam_", "run_worker")):
+            hook(error)
+
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    if local:  # its threads fail when their process has gone
+        threading.excepthook = told
+    try:
+        yield
+        threading.excepthook = hook
+    finally:
+        logger.setLevel(level)
 
 
 def _done(running: _Running, folder: epath.Path, sizes: Sequence[int]) -> Iterator:
@@ -249,7 +297,7 @@ def _done(running: _Running, folder: epath.Path, sizes: Sequence[int]) -> Iterat
     pause = _REMOTE_POLL if is_remote(folder) else _LOCAL_POLL
     seen: set[str] = set()
     while True:
-        alive = running.is_alive()
+        alive = running.goes_on()
         names = {path.name for path in folder.iterdir() if path.name.endswith(".done")}
         names = {name for name in names if not name.startswith(".")}  # being written
         for name in sorted(names - seen):

@@ -326,7 +326,8 @@ def test_a_killed_run_leaves_nothing_and_starts_again(annotations, tmp_path):
 
 
 @pytest.mark.slow
-def test_an_interrupted_run_ends_at_once(annotations, tmp_path):
+@pytest.mark.parametrize("victim", ["run", "worker"])
+def test_an_interrupted_run_ends_at_once(victim, annotations, tmp_path):
     process = start(
         f"--annotations={annotations}",
         f"--output_dir={tmp_path / 'pairs'}",
@@ -340,10 +341,22 @@ def test_an_interrupted_run_ends_at_once(annotations, tmp_path):
     while not list((tmp_path / "pairs.partial").glob("0*.partial")):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=300)
+    if victim == "run":
+        process.send_signal(signal.SIGINT)
+        wanted = "error: interrupted"
+    else:
+        workers = [
+            pid
+            for pid in living_members(process.pid)
+            if b"sdk_worker_main" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
+            and "python" in os.readlink(f"/proc/{pid}/exe")
+        ]
+        os.kill(workers[0], signal.SIGKILL)
+        wanted = "error: DirectRunner: a worker process ended"
+    _, stderr = process.communicate(timeout=600)
     assert process.returncode == 1
-    assert stderr.strip().splitlines()[-1].startswith("error: interrupted")
+    assert "Traceback" not in stderr
+    assert stderr.strip().splitlines()[-1].startswith(wanted)
     while living_members(process.pid) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert living_members(process.pid) == []
