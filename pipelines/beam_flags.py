@@ -40,7 +40,7 @@ def output(args, manifest, inputs, workers=None):
         without_file_scheme,
     )
 
-    path = args.output_dir
+    path, *inputs = map(without_file_scheme, (args.output_dir, *inputs))
     if not args.beam_runner:
         for given in (path, *inputs):
             if is_remote(given):
@@ -57,7 +57,6 @@ def output(args, manifest, inputs, workers=None):
                 remote_output_folder(path, args.overwrite, manifest, inputs)
             )
         else:
-            path, *inputs = map(without_file_scheme, (path, *inputs))
             inputs = [given for given in inputs if not is_remote(given)]
             large = folder = stack.enter_context(
                 output_folder(path, args.overwrite, inputs)
