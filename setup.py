@@ -71,6 +71,8 @@ setup(
             "setuptools<81",
         ],
         "tune": ["keras-tuner>=1.4.7,<2"],
+        # prepare_pairs and generate on many machines; docs/beam.md.
+        "beam": ["apache-beam>=2.60,<3"],
         # What the command line of TensorFlow Datasets imports and does not install.
         "tfds": ["apache-beam>=2.60,<3", "mlcroissant>=1.0.9"],
         # tests/test_metric_peers.py compares distances with it; it needs PyTorch.

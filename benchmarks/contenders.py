@@ -253,18 +253,25 @@ def prepare_bare(photos: str, image_size: int, stopwatch: Stopwatch) -> None:
 
     cv2.setNumThreads(1)
     for path in itertools.cycle(sorted(pathlib.Path(photos).glob("photos/*.jpg"))):
-        photo = cv2.imread(str(path))
-        side = min(photo.shape[:2])
-        for i in range(CROPS_PER_PHOTO):
-            top, left = (
-                i * (extent - side) // CROPS_PER_PHOTO for extent in photo.shape[:2]
-            )
-            crop = photo[top : top + side, left : left + side]
-            crop = cv2.resize(
-                crop, (image_size, image_size), interpolation=cv2.INTER_AREA
-            )
-            cv2.imencode(".png", crop)
+        bare_crops(str(path), image_size)
         stopwatch.step_done(CROPS_PER_PHOTO)
+
+
+def bare_crops(path: str, image_size: int) -> list[np.ndarray]:
+    """The PNGs of a photo's crops, by the least that they take."""
+    import cv2
+
+    photo = cv2.imread(path)
+    side = min(photo.shape[:2])
+    pngs = []
+    for i in range(CROPS_PER_PHOTO):
+        top, left = (
+            i * (extent - side) // CROPS_PER_PHOTO for extent in photo.shape[:2]
+        )
+        crop = photo[top : top + side, left : left + side]
+        crop = cv2.resize(crop, (image_size, image_size), interpolation=cv2.INTER_AREA)
+        pngs.append(cv2.imencode(".png", crop)[1])
+    return pngs
 
 
 def draw_phantoms(num_cases: int, stopwatch: Stopwatch) -> None:

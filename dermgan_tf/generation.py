@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from etils import epath
 
 import dermgan_tf
 from dermgan_tf.contact_sheet import contact_sheet
@@ -103,8 +104,8 @@ def load_generator(path: str | os.PathLike) -> SavedGenerator:
     Raises:
         InputError: if `path` holds no SavedModel, a damaged or a foreign one.
     """
-    folder = pathlib.Path(path)
-    if not (folder / "saved_model.pb").is_file():
+    folder = epath.Path(path)  # local, or on storage that TensorFlow reads
+    if not (folder / "saved_model.pb").exists():
         raise InputError(
             f"{folder} is not a SavedModel: it has no saved_model.pb; give the "
             "--output_dir of export_generator"
@@ -184,33 +185,59 @@ def write_images(
         How many images were written.
     """
     folder = pathlib.Path(folder)
-    (folder / "images").mkdir(exist_ok=True)
-    if write_maps:
-        (folder / "maps").mkdir(exist_ok=True)
+    make_folders(folder, write_maps)
     count = 0
     with open(folder / "generated.jsonl", "w", encoding="utf-8") as lines:
-        painted = paint_specs(generator, specs)
-        for spec, semantic_map, image in progress(
-            painted, total=total, desc="painting"
-        ):
-            name = f"{count:06d}.png"
-            data = encode_png(image, generator.provenance(spec))
-            (folder / "images" / name).write_bytes(data)
-            line = {
-                "image": f"images/{name}",
-                "condition": spec.condition,
-                "fitzpatrick": spec.fitzpatrick,
-                "boxes": spec.boxes,
-                "seed": spec.seed,
-                "generator": generator.fingerprint,
-                "source": "synthetic",
-            }
-            if write_maps:
-                (folder / "maps" / name).write_bytes(encode_png(semantic_map))
-                line["semantic_map"] = f"maps/{name}"
-            lines.write(json.dumps(line, ensure_ascii=False) + "\n")
+        painted = paint_files(generator, specs, write_maps=write_maps)
+        for line, files in progress(painted, total=total, desc="painting"):
+            for name, data in files.items():
+                (folder / name).write_bytes(data)
+            lines.write(line)
             count += 1
     return count
+
+
+def make_folders(folder: Any, write_maps: bool) -> None:
+    """Makes the folders of the files of `paint_files`; any kind of path."""
+    for name in ("images", "maps") if write_maps else ("images",):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+
+
+def paint_files(
+    generator: SavedGenerator,
+    specs: Iterable[ImageSpec],
+    first: int = 0,
+    write_maps: bool = False,
+) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Paints specs, as files with their line of generated.jsonl; see `write_images`.
+
+    Args:
+        generator: the loaded generator.
+        specs: what to paint.
+        first: int. The number of the first image.
+        write_maps: bool. Whether there are files of the maps, too.
+
+    Yields:
+        (line, {path in the folder: content}).
+    """
+    for number, (spec, semantic_map, image) in enumerate(
+        paint_specs(generator, specs), first
+    ):
+        name = f"{number:06d}.png"
+        files = {f"images/{name}": encode_png(image, generator.provenance(spec))}
+        line = {
+            "image": f"images/{name}",
+            "condition": spec.condition,
+            "fitzpatrick": spec.fitzpatrick,
+            "boxes": spec.boxes,
+            "seed": spec.seed,
+            "generator": generator.fingerprint,
+            "source": "synthetic",
+        }
+        if write_maps:
+            files[f"maps/{name}"] = encode_png(semantic_map)
+            line["semantic_map"] = f"maps/{name}"
+        yield json.dumps(line, ensure_ascii=False) + "\n", files
 
 
 def write_sweep(

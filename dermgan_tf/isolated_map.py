@@ -73,11 +73,10 @@ def isolated_map(
         InputError: if processes cannot be started.
         RuntimeError: with the text of what `work` raised.
     """
-    crew = _Crew(work, jobs, min(workers, len(jobs)), prepare, seconds)
-    try:
-        yield from crew.results()
-    finally:
-        crew.dismiss()
+    with contextlib.closing(
+        IsolatedCrew(work, min(workers, len(jobs)), prepare, seconds)
+    ) as crew:
+        yield from crew.map(jobs)
 
 
 class _Worker:
@@ -104,20 +103,33 @@ class _Worker:
         return self.process.exitcode
 
 
-class _Crew:
-    def __init__(self, work, jobs, count, prepare, seconds):
-        self._jobs, self._seconds = jobs, seconds
+class IsolatedCrew:
+    """The processes of `isolated_map`, for one map after another; see there.
+
+    To be closed; after a map that was not used up as well, as they are still at it.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[Any], Any],
+        workers: int,
+        prepare: Callable[[], None] | None = None,
+        seconds: float = JOB_SECONDS,
+    ):
+        self._seconds = seconds
         context = multiprocessing.get_context("spawn")
         self._hire = lambda: _Worker(context, work, prepare)
+        self._workers: list[_Worker] = []
+        for _ in range(workers):
+            self._workers.append(self._hire())
+
+    def map(self, jobs: Sequence[Any]) -> Iterator[Any]:
+        """`isolated_map` over these jobs, which are asked for one by one, in order."""
+        self._jobs = jobs
         self._waiting = collections.deque(range(len(jobs)))
         self._tries: collections.Counter = collections.Counter()
         self._results: dict[int, Any] = {}
-        self._workers: list[_Worker] = []
-        for _ in range(count):
-            self._workers.append(self._hire())
-
-    def results(self) -> Iterator[Any]:
-        for number in range(len(self._jobs)):
+        for number in range(len(jobs)):
             self._hand_out(number)
             # What is done is always fetched: a process waits until it is.
             self._fetch(wait=number not in self._results)
@@ -127,7 +139,7 @@ class _Crew:
             self._hand_out(number)
             yield self._results.pop(number)
 
-    def dismiss(self) -> None:
+    def close(self) -> None:
         for worker in self._workers:
             worker.end()
 

@@ -76,7 +76,9 @@ class PairsSummary:
             sample = sample[: rows_each * SHEET_PAIRS_PER_ROW]
             for start in range(0, len(sample), SHEET_PAIRS_PER_ROW):
                 row = sample[start : start + SHEET_PAIRS_PER_ROW]
-                rows.append([_decode_png(data) for _, *pair in row for data in pair])
+                rows.append(
+                    [_decode_png(bytes(data)) for _, *pair in row for data in pair]
+                )
                 labels.append(name)
         title = f"{split}: {self.crops[split]} crops of {self._photos[split]} photos"
         return contact_sheet(rows, row_labels=labels, title=title, cell=128)

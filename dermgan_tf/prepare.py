@@ -143,8 +143,13 @@ def write_pairs(
     id_salt: bytes | None = None,
     healthy_crops_per_photo: int = 0,
     train_cases: int | None = None,
+    beam_run: Any = None,
 ) -> dict[str, Any]:
-    """`prepare_pairs` into an empty folder, for callers that add to it."""
+    """`prepare_pairs` into an empty folder, for callers that add to it.
+
+    With a `dermgan_tf.beam_runs.BeamRun`, photos are cut and shards written by Beam's
+    workers, in its folder; `folder` gets all else. Records and counts are the same.
+    """
     _check_arguments(image_size, crops_per_photo, seed, workers)
     if healthy_crops_per_photo < 0:
         raise InputError(f"healthy crops per photo: {healthy_crops_per_photo}")
@@ -176,11 +181,18 @@ def write_pairs(
         raise InputError(
             f"none of {len(photos)} photos has a ROI: there is nothing to cut"
         )
-    writer = PairsWriter(folder, vocabulary, image_size)
+    if beam_run is None:
+        writer = PairsWriter(folder, vocabulary, image_size)
+        outcomes = _outcomes(work, jobs, workers, crash_safe)
+        shown = progress(outcomes, total=len(jobs), desc="cutting")
+    else:
+        from dermgan_tf.beam_pairs import BeamPairs
+
+        writer = BeamPairs(folder, vocabulary, image_size, beam_run, bool(crash_safe))
+        shown = outcomes = writer.outcomes(work, jobs, progress)
     summary = PairsSummary()
-    outcomes = _outcomes(work, jobs, workers, crash_safe)
     with contextlib.closing(outcomes):
-        for outcome in progress(outcomes, total=len(jobs), desc="cutting"):
+        for outcome in shown:
             if outcome.reject:
                 rejects.append(outcome.reject)
                 continue

@@ -16,6 +16,7 @@ RECORDED_PACKAGES = (
     "tensorflow",
     "keras",
     "tensorflow-datasets",
+    "apache-beam",
     "keras-tuner",
     "numpy",
     "scipy",

@@ -4,11 +4,12 @@ Writes images/ (PNG files that say in their text that they are synthetic, by whi
 generator, from which map and seed), generated.jsonl and, for a sweep, sheet.png.
 """
 
+import os
 import time
 
 from absl import flags
 
-from pipelines import program
+from pipelines import beam_flags, program
 
 SPEC_FLAGS = ("condition", "fitzpatrick", "boxes", "count", "sweep")
 
@@ -65,6 +66,21 @@ def define_flags():
     )
     flags.DEFINE_bool("write_maps", False, "Write the semantic maps beside the images.")
     flags.DEFINE_bool("overwrite", False, "Replace a non-empty output folder.")
+    flags.DEFINE_integer(
+        "workers",
+        None,
+        "Processes of --beam_runner=DirectRunner; default: one a CPU core.",
+        lower_bound=1,
+    )
+    beam_flags.define_flags()
+    flags.register_multi_flags_validator(
+        ["sweep", "workers", "beam_runner"],
+        lambda values: (
+            (values["workers"] is None if not values["beam_runner"] else True)
+            and not (values["sweep"] and values["beam_runner"])
+        ),
+        "--workers is for --beam_runner, and --beam_runner not for --sweep",
+    )
     flags.register_multi_flags_validator(
         ["plan", *SPEC_FLAGS],
         lambda values: (
@@ -82,7 +98,7 @@ def main(args):
         read_plan,
         varied_specs,
     )
-    from dermgan_tf.output_folder import output_folder
+    from dermgan_tf.remote_storage import is_remote, without_file_scheme
     from dermgan_tf.run_record import write_run_record
 
     start = time.monotonic()
@@ -90,13 +106,15 @@ def main(args):
     program.load_tensorflow()
     from dermgan_tf.generation import load_generator, write_images, write_sweep
 
-    generator = load_generator(args.saved_model)
+    saved_model = without_file_scheme(args.saved_model)
+    generator = load_generator(saved_model)
     vocabulary = generator.vocabulary
     trained_on = generator.metadata["provenance"].get("data_fingerprint")
     given = (args.seed, args.condition, args.fitzpatrick, boxes)
     count = args.count or 1
     inputs = [args.saved_model] + ([args.plan] if args.plan else [])
-    with output_folder(args.output_dir, args.overwrite, inputs) as folder:
+    with beam_flags.output(args, "generated.jsonl", inputs, args.workers) as outputs:
+        folder, beam_run = outputs
         loaded = time.monotonic()
         options = {"write_maps": args.write_maps, "progress": program.progress}
         if args.sweep:
@@ -107,7 +125,19 @@ def main(args):
                 total, specs = read_plan(args.plan, vocabulary, args.seed, trained_on)
             else:
                 total, specs = count, varied_specs(vocabulary, count, *given)
-            written = write_images(generator, specs, folder, total, **options)
+            if beam_run:
+                from dermgan_tf.beam_generation import write_images_by_beam
+
+                model = (
+                    saved_model
+                    if is_remote(saved_model)
+                    else os.path.abspath(saved_model)
+                )
+                written = write_images_by_beam(
+                    model, generator, specs, total, folder, beam_run, **options
+                )
+            else:
+                written = write_images(generator, specs, folder, total, **options)
         painting = time.monotonic() - loaded
         write_run_record(
             folder,

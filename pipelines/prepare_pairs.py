@@ -13,7 +13,7 @@ import time
 
 from absl import flags
 
-from pipelines import program
+from pipelines import beam_flags, program
 
 
 def define_flags():
@@ -91,10 +91,11 @@ def define_flags():
         upper_bound=1,
     )
     flags.DEFINE_bool("overwrite", False, "Replace a non-empty output folder.")
+    beam_flags.define_flags()
 
 
 # Flags that name files and folders: patients' names may be in there.
-PATHS = ("annotations", "output_dir", "id_salt_file")
+PATHS = ("annotations", "output_dir", "id_salt_file", "beam_pipeline_options")
 
 
 def main(args):
@@ -103,7 +104,7 @@ def main(args):
     start = time.monotonic()
     id_salt = read_salt(args.id_salt_file) if args.anonymize_ids else None
     program.load_tensorflow()
-    from dermgan_tf.output_folder import output_folder
+    from dermgan_tf.pairs import INFO_FILE
     from dermgan_tf.phantom import phantom_vocabulary
     from dermgan_tf.photo_sources import phantom_photos
     from dermgan_tf.prepare import write_pairs
@@ -118,8 +119,8 @@ def main(args):
             rejects, left_out = [], 0
         else:
             photos, vocabulary, rejects, left_out = annotated_photos(args)
-        folder = stack.enter_context(
-            output_folder(args.output_dir, args.overwrite, given)
+        folder, beam_run = stack.enter_context(
+            beam_flags.output(args, INFO_FILE, given, args.workers)
         )
         info = write_pairs(
             photos,
@@ -134,6 +135,7 @@ def main(args):
             rejects=rejects,
             crash_safe=not args.phantom or None,
             id_salt=id_salt,
+            beam_run=beam_run,
             healthy_crops_per_photo=args.healthy_crops_per_photo,
             train_cases=args.train_cases,
         )
@@ -162,8 +164,14 @@ def recorded_flags(args):
 def rejects_kept(output_dir):
     """Writes the list of bad items beside the output folder that fails to appear."""
     from dermgan_tf.errors import InputError, TooManyRejects, write_rejects
+    from dermgan_tf.remote_storage import is_remote, without_file_scheme
+
+    output_dir = without_file_scheme(output_dir)
 
     path = f"{os.path.abspath(output_dir)}.rejects.csv"
+    if is_remote(output_dir):  # in the folder where the program was started
+        path = os.path.abspath(output_dir.rstrip("/").rpartition("/")[2])
+        path += ".rejects.csv"
     try:
         yield
     except TooManyRejects as error:
@@ -181,9 +189,13 @@ def annotated_photos(args):
     from dermgan_tf.annotations import annotations_vocabulary, read_annotations
     from dermgan_tf.errors import InputError, check_reject_fraction
     from dermgan_tf.photo_sources import AnnotatedPhoto
+    from dermgan_tf.remote_storage import is_remote, local_copy, without_file_scheme
     from dermgan_tf.vocabulary import Vocabulary
 
-    annotations, rejects = read_annotations(args.annotations)
+    path = without_file_scheme(args.annotations)
+    remote = is_remote(path)
+    with local_copy(path) if remote else contextlib.nullcontext(path) as local:
+        annotations, rejects = read_annotations(local)
     lines = len(annotations) + len(rejects)
     if not lines:
         raise InputError(f"{args.annotations} describes no photo")
@@ -193,14 +205,15 @@ def annotated_photos(args):
         require_conditions(vocabulary, annotations)
     else:
         vocabulary = annotations_vocabulary(annotations)
-    folder = os.path.dirname(os.path.abspath(args.annotations))
+    folder = os.path.dirname(path if remote else os.path.abspath(path))
     photos = [
         AnnotatedPhoto(folder, annotation)
         for annotation in annotations
         if {annotation.condition, *(r.condition for r in annotation.rois)}
         <= set(vocabulary)
     ]
-    warn_of_copies(args.annotations, [photo.annotation for photo in photos])
+    if not remote:  # all photos would be fetched
+        warn_of_copies(path, [photo.annotation for photo in photos])
     return photos, vocabulary, rejects, len(annotations) - len(photos)
 
 
