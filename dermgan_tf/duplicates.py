@@ -246,7 +246,8 @@ def same_files_across_splits(
 
     Args:
         folder: what the annotations' images are relative to.
-        annotations: one a photo. What cannot be read is passed over.
+        annotations: one a photo. What cannot be read, or is larger than any photo
+            that is read (`photo_io.MAX_BYTES`), is passed over.
         splits: the split by case, as `dermgan_tf.annotations.case_splits` gives it.
 
     Returns:
@@ -262,7 +263,9 @@ def same_files_across_splits(
         by_size.setdefault(size, []).append(annotation)
     found = []
     for size, alike in by_size.items():
-        if size == 0 or len({splits[a.case_id] for a in alike}) < 2:
+        if not 0 < size <= photo_io.MAX_BYTES:
+            continue
+        if len({splits[a.case_id] for a in alike}) < 2:
             continue
         firsts: dict[bytes, list[PhotoAnnotation]] = {}
         for annotation in alike:

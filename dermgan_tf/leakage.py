@@ -1,7 +1,7 @@
 """Guards against what was trained on being scored: cases, generators, copies of photos.
 
 A synthetic image among photographs, and a case in two splits, are refused where they
-are read: see `dermgan_tf.labelled_images`.
+are read: see `dermgan_tf.labelled_reading`.
 
 Copies are looked for with an embedding and with thumbnails. Let n be the distance of a
 held-out photo to the nearest held-out one of another case, and m the median of n. An

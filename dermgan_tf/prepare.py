@@ -81,7 +81,9 @@ class AnnotatedPhoto:
 
     def load(self) -> "LoadedPhoto":
         if photo_io.is_synthetic(self.path):
-            raise InputError("is a synthetic image; pairs are made of photos only")
+            raise InputError(
+                "is a synthetic image, not a photo; pairs are made of photos only"
+            )
         return LoadedPhoto(
             photo_io.read_photo(self.path),
             self.annotation.rois,

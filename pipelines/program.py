@@ -24,6 +24,13 @@ from dermgan_tf.errors import InputError  # noqa: E402
 
 MAX_ERROR = 600  # characters; some native errors print whole tensors
 
+# Flags that name files and folders, beside those whose names end so.
+PATH_ENDINGS = ("_dir", "_file")
+PATHS = (
+    *("annotations", "label_map", "dedupe", "plan", "output", "train_counts"),
+    *("saved_model", "embedding", "embedding_weights", "weights", "more_real"),
+)
+
 
 def run(define_flags: Callable[[], None], main: Callable[[Any], None]) -> None:
     """Runs a program and exits the process.
@@ -107,14 +114,36 @@ class StopRequest:
 
 
 def flag_values(values: Any) -> dict[str, Any]:
-    """The program's own flags and values, for run.json."""
+    """The program's own flags and values, for run.json, which may be passed on.
+
+    Of a path only its last part is told: folders often have patients' names.
+    """
     defined = values.flags_by_module_dict()
     return {
-        flag.name: flag.value
+        flag.name: _without_folders(flag.name, flag.value)
         for module in _own_modules()
         for flag in defined[module]
         if flag.name != "debug"
     }
+
+
+def _without_folders(name: str, value: Any) -> Any:
+    if isinstance(value, list):
+        return [_without_folders(name, one) for one in value]
+    if not isinstance(value, str):
+        return value
+    if name in ("arm", "synthetic"):  # NAME=PATH,PATH,… and NAME=PATH
+        own, equals, paths = value.partition("=")
+        each = paths.split(",") if name == "arm" else [paths]
+        return own + equals + ",".join(map(_last_part, each))
+    in_folder = name == "tfds" and os.path.isdir(value)  # else a data set's name
+    if name in PATHS or name.endswith(PATH_ENDINGS) or in_folder:
+        return _last_part(value)
+    return value
+
+
+def _last_part(path: str) -> str:
+    return os.path.basename(path.rstrip(os.sep))
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """Exit codes and error lines, seen from outside the process."""
 
+import ast
 import subprocess
 import sys
 import textwrap
@@ -15,6 +16,12 @@ PROGRAM = textwrap.dedent(
     def define_flags():
         flags.DEFINE_integer("number", 1, "A number.", lower_bound=0)
         flags.DEFINE_string("fail", "", "How to fail.")
+        flags.DEFINE_string("data_dir", None, "A folder.")
+        flags.DEFINE_string("weights", "imagenet", "A name or a file.")
+        flags.DEFINE_list("gan_data_dir", [], "Folders.")
+        flags.DEFINE_multi_string("arm", [], "NAME=FILE,FILE")
+        flags.DEFINE_string("tfds", None, "A name or a folder.")
+        flags.DEFINE_string("condition", "SK/ISK", "No path.")
     def main(args):
         if args.fail == "input":
             raise InputError("photos/1.jpg: is empty")
@@ -43,6 +50,35 @@ def test_done():
 def test_flagfile(tmp_path):
     (tmp_path / "flags").write_text("--number=7\n")
     assert "number 7" in run(f"--flagfile={tmp_path / 'flags'}").stdout
+
+
+def test_flags_are_recorded_without_folders(tmp_path):
+    folder = tmp_path / "of Roe, Jane"
+    folder.mkdir()
+    done = run(
+        f"--data_dir={folder}/pairs/",
+        f"--weights={folder}/w.h5",
+        "--gan_data_dir=/Roe/a,b/c/",
+        "--arm=base=/Roe/1/x.csv,Roe/2/y.csv",
+        "--arm=other=z.csv",
+        "--tfds=derm_phantom/8_conditions_128",
+    )
+    told = ast.literal_eval(done.stdout.split(maxsplit=2)[2])
+    assert told == {
+        "number": 1,
+        "fail": "",
+        "data_dir": "pairs",
+        "weights": "w.h5",
+        "gan_data_dir": ["a", "c"],
+        "arm": ["base=x.csv,y.csv", "other=z.csv"],
+        "tfds": "derm_phantom/8_conditions_128",
+        "condition": "SK/ISK",
+    }
+    in_folder = run(f"--tfds={folder}/1.0.0").stdout
+    assert "1.0.0" in in_folder and in_folder.count("Roe") == 1  # not there, so a name
+    (folder / "1.0.0").mkdir()
+    in_folder = run(f"--tfds={folder}/1.0.0").stdout
+    assert "1.0.0" in in_folder and "Roe" not in in_folder
 
 
 @pytest.mark.parametrize(
