@@ -161,7 +161,7 @@ def map_photos(
                 reason = str(error) or type(error).__name__
                 if isinstance(error, InputError):  # the item names the file already
                     path = os.path.join(folder, annotation.image)
-                    reason = reason.removeprefix(f"{path}: ")
+                    reason = reason.removeprefix(f"{photo_io.printable(path)}: ")
                 rejects.append(Reject(annotation.image, " ".join(reason.split())))
                 results.append(None)
     return results, rejects

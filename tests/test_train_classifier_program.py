@@ -91,6 +91,7 @@ def test_synthetic_images_come_with_the_cases_of_their_generator(tmp_path, caplo
         "gan_data_dir": None,
         "synthetic_ratio": None,
         "real_share": None,
+        "anonymize_ids": False,
     }
 
     def read(**changed):
@@ -157,7 +158,7 @@ def test_a_run_leaves_its_files_and_what_was_found_of_copies(image_dir, tmp_path
     found = train_classifier_program.copies_found(args, splits, None)
     assert found == told["copies"]
     copied = joined([splits["train"], splits["test"].take([0])])
-    with pytest.raises(InputError, match=r"1 of 31 .*test/.* of test/.* \(test\)"):
+    with pytest.raises(InputError, match=r"1 of 31 .*: (\S+) of \1 \(test\)"):
         train_classifier_program.copies_found(args, {**splits, "train": copied}, None)
     painted = splits["test"].take([3, 4])
     with pytest.raises(InputError, match=r"2 of 2 synthetic images \(painted\)"):
