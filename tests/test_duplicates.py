@@ -1,11 +1,11 @@
 import os
-import pathlib
 
 import cv2
 import numpy as np
 import pytest
 from near_copies import COPIES, cropped, halved, jpeg, textures
 from PIL import Image
+from real_photos import PHOTOS, needs
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
@@ -24,7 +24,7 @@ from dermgan_tf.duplicates import (
 from dermgan_tf.errors import InputError
 from dermgan_tf.photo_io import read_photo
 
-FOOT_ULCERS = pathlib.Path(__file__).parents[2] / "shared/data/foot_ulcer/images"
+FOOT_ULCERS = PHOTOS / "foot_ulcer/images"
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +152,7 @@ def test_the_same_file_in_two_splits_is_told(tmp_path):
     assert pairs == [("c", "a"), ("d", "c")]
 
 
-@pytest.mark.skipif(not FOOT_ULCERS.is_dir(), reason=f"{FOOT_ULCERS} is absent")
+@needs(FOOT_ULCERS)
 def test_planted_copies_of_real_photos_are_found():
     paths = sorted(FOOT_ULCERS.glob("*.jpg"))[::32]
     photos = [read_photo(path) for path in paths]
