@@ -1,4 +1,5 @@
 import os
+import signal
 
 import cv2
 import numpy as np
@@ -17,6 +18,7 @@ from dermgan_tf.duplicates import (
     connected,
     duplicate_groups,
     find_duplicates,
+    map_photos,
     photo_print,
     read_prints,
     same_files_across_splits,
@@ -89,6 +91,42 @@ def test_equal_pixels_are_exact_in_any_file(tmp_path, photos):
         (0, 1, "exact"),
         (0, 3, "exact"),
     ]
+
+
+def size_or_crash(annotation):
+    """A decoder of a kind: at one photo it crashes, at another it fails."""
+    if annotation.image == "crash.png":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if annotation.image == "fails.png":
+        raise ValueError("is\nbad")
+    return len(annotation.image)
+
+
+def test_a_crash_costs_one_photo(tmp_path):
+    names = ["a.png", "crash.png", "bcd.png", "fails.png", "ef.png"]
+    annotations = [PhotoAnnotation(name, name, "wart") for name in names]
+    found, rejects = map_photos(
+        size_or_crash, tmp_path, annotations, workers=2, crash_safe=True
+    )
+    assert found == [5, None, 7, None, 6]
+    assert {reject.item: reject.reason for reject in rejects} == {
+        "crash.png": "the decoder crashed (signal 11, SIGSEGV)",
+        "fails.png": "is bad",
+    }
+
+
+def test_processes_read_what_threads_read(photos, tmp_path):
+    for name, photo in zip(("a.png", "b.png", "c.png"), photos, strict=False):
+        Image.fromarray(photo).save(tmp_path / name)
+    (tmp_path / "d.png").write_bytes(b"")
+    names = ["a.png", "b.png", "c.png", "d.png", "gone.png"]
+    annotations = [PhotoAnnotation(name, name, "wart") for name in names]
+    (ours, our_rejects), (theirs, their_rejects) = (
+        read_prints(tmp_path, annotations, 2, crash_safe=safe) for safe in (True, False)
+    )
+    assert our_rejects == their_rejects and len(our_rejects) == 2
+    for a, b in zip(ours, theirs, strict=True):
+        assert (a and a.digest) == (b and b.digest)
 
 
 def test_more_copies_than_are_compared_stay_together(photos, prints):

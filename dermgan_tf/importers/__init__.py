@@ -115,4 +115,5 @@ def in_threads(
 
 def cause(error: InputError, path: str | os.PathLike) -> str:
     """The error's text without the path, for a list that names the file already."""
-    return str(error).removeprefix(f"{printable(path)}: ")
+    text = str(error).removeprefix(f"{printable(path)}: ")
+    return text.removeprefix(f"{os.fspath(path)}: ")
