@@ -28,8 +28,10 @@ MAX_ERROR = 600  # characters; some native errors print whole tensors
 PATH_ENDINGS = ("_dir", "_file")
 PATHS = (
     *("annotations", "label_map", "dedupe", "plan", "output", "train_counts"),
-    *("saved_model", "embedding", "embedding_weights", "weights", "more_real"),
+    *("saved_model", "more_real", "embedding_weights"),
 )
+NAMES_OR_PATHS = ("weights", "embedding")
+HIDDEN = "(a path)"
 
 
 def run(define_flags: Callable[[], None], main: Callable[[Any], None]) -> None:
@@ -116,34 +118,30 @@ class StopRequest:
 def flag_values(values: Any) -> dict[str, Any]:
     """The program's own flags and values, for run.json, which may be passed on.
 
-    Of a path only its last part is told: folders often have patients' names.
+    No path is told: files and folders often have patients' names.
     """
     defined = values.flags_by_module_dict()
     return {
-        flag.name: _without_folders(flag.name, flag.value)
+        flag.name: _without_paths(flag.name, flag.value)
         for module in _own_modules()
         for flag in defined[module]
         if flag.name != "debug"
     }
 
 
-def _without_folders(name: str, value: Any) -> Any:
+def _without_paths(name: str, value: Any) -> Any:
     if isinstance(value, list):
-        return [_without_folders(name, one) for one in value]
-    if not isinstance(value, str):
+        return [_without_paths(name, one) for one in value]
+    if not isinstance(value, str) or not value:
         return value
     if name in ("arm", "synthetic"):  # NAME=PATH,PATH,… and NAME=PATH
-        own, equals, paths = value.partition("=")
-        each = paths.split(",") if name == "arm" else [paths]
-        return own + equals + ",".join(map(_last_part, each))
+        return f"{value.partition('=')[0]}={HIDDEN}"
+    if name in NAMES_OR_PATHS:
+        return HIDDEN if os.sep in value or os.path.exists(value) else value
     in_folder = name == "tfds" and os.path.isdir(value)  # else a data set's name
-    if name in PATHS or name.endswith(PATH_ENDINGS) or in_folder:
-        return _last_part(value)
+    if in_folder or name in PATHS or name.endswith(PATH_ENDINGS):
+        return HIDDEN
     return value
-
-
-def _last_part(path: str) -> str:
-    return os.path.basename(path.rstrip(os.sep))
 
 
 @contextlib.contextmanager

@@ -120,7 +120,7 @@ def test_pairs_carry_nothing_of_the_patient(clinic, tmp_path):
     assert len(rejects) == 2 and rejects[1].startswith(f"{FOLDER}/{PATIENT}_bad.jpg,")
     assert str(clinic.parent) not in rejects[1]
     record = json.loads((out / "run.json").read_text())
-    assert record["flags"]["annotations"] == clinic.name
+    assert record["flags"]["annotations"] == "(a path)"
     assert record["flags"]["anonymize_ids"] is True
     assert json.loads((out / "pairs.json").read_text())["anonymized_ids"] is True
     # The ids are those of the salt, the splits those of the true cases.
