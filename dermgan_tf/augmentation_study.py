@@ -56,6 +56,7 @@ _OWN_FILES = (
     "table.csv",
     "report.html",
     "run.json",
+    "rejects.csv",
     COPIES_FILE,
     "ratios.png",
     "ratio_differences.png",

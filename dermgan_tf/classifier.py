@@ -10,6 +10,7 @@ import numpy as np
 
 from dermgan_tf.backbones import build_backbone
 from dermgan_tf.errors import InputError
+from dermgan_tf.inference import batch_function
 
 
 def build_classifier(
@@ -97,18 +98,19 @@ def predict(
     Returns:
         np.float32 [N, conditions], probabilities.
     """
-    return _by_batches(model.predict_on_batch, images, batch_size, model.output_shape)
+    return _by_batches(batch_function(model), images, batch_size, model.output_shape)
 
 
 def predict_logits(
     model: keras.Model, images: np.ndarray, batch_size: int = 256
 ) -> np.ndarray:
     """As `predict`, but what the softmax is taken of: np.float32 [N, conditions]."""
-    features = features_model(model).predict_on_batch
+    body = features_model(model)
+    features = batch_function(body)
     kernel, bias = (np.asarray(weight) for weight in model.layers[-1].weights)
 
     def logits(batch):
-        return np.asarray(features(batch), np.float32) @ kernel + bias
+        return features(batch).astype(np.float32) @ kernel + bias
 
     return _by_batches(logits, images, batch_size, model.output_shape)
 

@@ -15,7 +15,6 @@ from dermgan_tf.classifier_trainer import (
 )
 from dermgan_tf.labelled_images import LabelledImages
 from dermgan_tf.optimizer_log import OptimizerLog
-from dermgan_tf.output_folder import tensorflow_errors_as_os_errors
 from dermgan_tf.run_folder import HISTORY_FILE, VALIDATION_FILE
 from dermgan_tf.training_callbacks import (
     LossLog,
@@ -23,7 +22,7 @@ from dermgan_tf.training_callbacks import (
     TrainingDiverged,
     UnsyncedCallbackList,
 )
-from dermgan_tf.training_logs import cut_summaries
+from dermgan_tf.training_logs import summary_writer
 
 
 def run_steps(
@@ -57,10 +56,7 @@ def run_steps(
         The step reached, and the images per second.
     """
     first_step, last_step = span
-    summaries = folder / "tensorboard"
-    cut_summaries(summaries, first_step)
-    with tensorflow_errors_as_os_errors(summaries):
-        writer = tf.summary.create_file_writer(str(summaries))
+    writer = summary_writer(folder / "tensorboard", first_step)
     log = LossLog(
         *span,
         log_every,

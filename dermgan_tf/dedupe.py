@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dermgan_tf.annotations import (
     SPLITS,
     PhotoAnnotation,
+    annotation_lines,
     case_splits,
     read_annotations,
 )
@@ -61,16 +62,15 @@ def read_with_clashes(
     Raises:
         InputError: if the file cannot be read.
     """
-    path = pathlib.Path(path)
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except OSError:
-        read_annotations(path)  # says what is wrong with it
-        raise
     named: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as folder:
-        aside = pathlib.Path(folder, path.name)
-        aside.write_bytes(b"\n".join(_without_split(line, named) for line in lines))
+        aside = pathlib.Path(folder, os.path.basename(path))
+        with aside.open("wb") as file:
+            written = 0
+            for number, line in annotation_lines(path):
+                blanks = b"\n" * (number - written - 1)  # lines keep their numbers
+                file.write(blanks + _without_split(line, named) + b"\n")
+                written = number
         annotations, rejects = read_annotations(aside)
     annotations = [
         dataclasses.replace(one, split=named.get(one.image, one.split))
@@ -214,7 +214,7 @@ def _without_split(line: bytes, named: dict[str, str]) -> bytes:
     `read_annotations` to judge.
     """
     try:
-        record = json.loads(line.removeprefix(b"\xef\xbb\xbf"))
+        record = json.loads(line)
         if record["split"] not in SPLITS or not isinstance(record["image"], str):
             return line
         image = PhotoAnnotation(record["image"], "x", "x").image  # as it is written

@@ -6,6 +6,7 @@ path and no case id is among them.
 
 import collections
 import dataclasses
+import functools
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -51,14 +52,17 @@ def describe_annotations(
     examples: bool = True,
     workers: int | None = None,
     progress: Callable[..., Iterable] = silent,
+    crash_safe: bool = False,
 ) -> Description:
     """Describes the photos of an annotations.jsonl.
 
     Args:
         path: the file.
         examples: bool. Whether to keep photos to show.
-        workers: int ≥ 1. Threads that read photos; None = one a CPU core.
+        workers: int ≥ 1. Threads or processes that read photos; None = one a CPU core.
         progress: see `dermgan_tf.progress`.
+        crash_safe: bool. Whether they are processes, see
+            `dermgan_tf.duplicates.map_photos`.
 
     Raises:
         InputError: for a file that cannot be read, or in which nothing is usable.
@@ -83,12 +87,8 @@ def describe_annotations(
         for one in annotations
     ]
     shown = {annotations[n].image for n in _chosen(photos)} if examples else set()
-
-    def look(one: PhotoAnnotation) -> Look:
-        pixels = photo_io.read_photo(os.path.join(folder, one.image))
-        return look_at(pixels, one.rois, one.image in shown)
-
-    looks, unread = map_photos(look, folder, annotations, workers, progress)
+    look = functools.partial(_look, folder, shown)
+    looks, unread = map_photos(look, folder, annotations, workers, progress, crash_safe)
     rejects = [*rejects, *unread]
     check_reject_fraction(rejects, total, _ANY, "the photos")
     read = [n for n, found in enumerate(looks) if found is not None]
@@ -100,6 +100,11 @@ def describe_annotations(
         workers,
         progress,
     )
+
+
+def _look(folder: str, shown: set[str], one: PhotoAnnotation) -> Look:
+    pixels = photo_io.read_photo(os.path.join(folder, one.image))
+    return look_at(pixels, one.rois, one.image in shown)
 
 
 def describe_pairs(

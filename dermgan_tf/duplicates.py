@@ -36,6 +36,7 @@ import numpy as np
 from dermgan_tf import photo_io
 from dermgan_tf.annotations import PhotoAnnotation
 from dermgan_tf.errors import InputError, Reject
+from dermgan_tf.isolated_map import Lost, isolated_map
 from dermgan_tf.progress import silent
 
 COPY = 0.9  # similarity from which on two photos are copies of one
@@ -114,24 +115,27 @@ def read_prints(
     annotations: Sequence[PhotoAnnotation],
     workers: int | None = None,
     progress: Callable[..., Iterable] = silent,
+    crash_safe: bool = False,
 ) -> tuple[list[PhotoPrint | None], list[Reject]]:
     """Reads the photos of annotations, as prints.
 
     Args:
         folder: what the annotations' images are relative to.
         annotations: one a photo.
-        workers: int ≥ 1. Threads that read photos; None = one a CPU core.
+        workers: int ≥ 1. Threads or processes that read photos; None = one a CPU core.
         progress: see `dermgan_tf.progress`.
+        crash_safe: bool. Whether they are processes, see `map_photos`.
 
     Returns:
         (prints, rejects): a print for each annotation, None where the photo cannot be
         read, and a Reject for each of those.
     """
+    read = functools.partial(_read_print, folder)
+    return map_photos(read, folder, annotations, workers, progress, crash_safe)
 
-    def read(annotation: PhotoAnnotation) -> PhotoPrint:
-        return photo_print(photo_io.read_photo(os.path.join(folder, annotation.image)))
 
-    return map_photos(read, folder, annotations, workers, progress)
+def _read_print(folder: str | os.PathLike, annotation: PhotoAnnotation) -> PhotoPrint:
+    return photo_print(photo_io.read_photo(os.path.join(folder, annotation.image)))
 
 
 def map_photos(
@@ -140,31 +144,54 @@ def map_photos(
     annotations: Sequence[PhotoAnnotation],
     workers: int | None = None,
     progress: Callable[..., Iterable] = silent,
+    crash_safe: bool = False,
 ) -> tuple[list[Any], list[Reject]]:
-    """`work` on every annotation, over threads (decoders leave Python free), in order.
+    """`work` on every annotation, in order.
+
+    It is done by threads, as decoders leave Python free, or, with `crash_safe`, by
+    processes: a photo whose decoder crashes is then lost alone. For these `work` can be
+    pickled, and a script needs `if __name__ == "__main__":`.
 
     Returns:
         (results, rejects): None and a Reject where `work` raised; else its result.
     """
+    workers = workers or os.cpu_count() or 1
+    attempt = functools.partial(_attempt, work, folder)
     results, rejects = [], []
-    # A thread more than cores would only wait; the photos in memory are as many.
-    with _threads(workers) as pool:
-        waiting = [pool.submit(work, annotation) for annotation in annotations]
-        reading = progress(waiting, total=len(waiting), desc="reading photos")
-        for annotation, future in zip(annotations, reading, strict=True):
-            try:
-                results.append(future.result())
-            except MemoryError:
-                raise
-            # One bad photo must not end the run, whatever its decoder raises.
-            except Exception as error:  # noqa: BLE001
-                reason = str(error) or type(error).__name__
-                if isinstance(error, InputError):  # the item names the file already
-                    path = os.path.join(folder, annotation.image)
-                    reason = reason.removeprefix(f"{path}: ")
-                rejects.append(Reject(annotation.image, " ".join(reason.split())))
-                results.append(None)
+    with contextlib.ExitStack() as stack:
+        if crash_safe:
+            done = isolated_map(attempt, annotations, workers)
+            stack.enter_context(contextlib.closing(done))
+        else:
+            # A thread more than cores would only wait; the photos in memory are as
+            # many.
+            pool = stack.enter_context(_threads(workers))
+            done = (f.result() for f in [pool.submit(attempt, a) for a in annotations])
+        reading = progress(done, total=len(annotations), desc="reading photos")
+        for annotation, result in zip(annotations, reading, strict=True):
+            if isinstance(result, Lost):
+                rejects.append(Reject(annotation.image, result.reason))
+            results.append(None if isinstance(result, Lost) else result)
     return results, rejects
+
+
+def _attempt(
+    work: Callable[[PhotoAnnotation], Any],
+    folder: str | os.PathLike,
+    annotation: PhotoAnnotation,
+) -> Any:
+    """What `work` gives, or a `Lost` with what it raised."""
+    try:
+        return work(annotation)
+    except MemoryError:
+        raise
+    # One bad photo must not end the run, whatever its decoder raises.
+    except Exception as error:  # noqa: BLE001
+        reason = str(error) or type(error).__name__
+        if isinstance(error, InputError):  # the item names the file already
+            path = os.path.join(folder, annotation.image)
+            reason = reason.removeprefix(f"{photo_io.printable(path)}: ")
+        return Lost(" ".join(reason.split()))
 
 
 def find_duplicates(
@@ -246,7 +273,8 @@ def same_files_across_splits(
 
     Args:
         folder: what the annotations' images are relative to.
-        annotations: one a photo. What cannot be read is passed over.
+        annotations: one a photo. What cannot be read, or is larger than any photo
+            that is read (`photo_io.MAX_BYTES`), is passed over.
         splits: the split by case, as `dermgan_tf.annotations.case_splits` gives it.
 
     Returns:
@@ -262,7 +290,9 @@ def same_files_across_splits(
         by_size.setdefault(size, []).append(annotation)
     found = []
     for size, alike in by_size.items():
-        if size == 0 or len({splits[a.case_id] for a in alike}) < 2:
+        if not 0 < size <= photo_io.MAX_BYTES:
+            continue
+        if len({splits[a.case_id] for a in alike}) < 2:
             continue
         firsts: dict[bytes, list[PhotoAnnotation]] = {}
         for annotation in alike:

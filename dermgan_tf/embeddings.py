@@ -12,7 +12,7 @@ import hashlib
 import itertools
 import os
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import keras
@@ -23,6 +23,7 @@ from PIL import Image
 from dermgan_tf.backbones import build_backbone, first_line, weights_name
 from dermgan_tf.errors import InputError
 from dermgan_tf.fingerprint import weights_fingerprint
+from dermgan_tf.inference import batch_function
 
 # The side, in pixels, of the square that each network reads. 299 is Inception's own;
 # MobileNetV2 reads 160, for half of the work of its largest size, 224.
@@ -56,7 +57,8 @@ class Embedding:
     def __init__(self, model: keras.Model, name: str):
         self.name = name
         self.image_size = _input_size(model, name)
-        self._model = keras.Model(model.inputs, _pooled_features(model, name))
+        self._model = keras.Model(model.inputs[0], _pooled_features(model, name))
+        self._run: Callable | None = None
         self.num_features = self._model.output_shape[-1]
         self.fingerprint = weights_fingerprint(self._model)
 
@@ -101,7 +103,9 @@ class Embedding:
 
     def _activations(self, images: Sequence[np.ndarray]) -> np.ndarray:
         resized = [resize_image(image, self.image_size) for image in images]
-        return np.asarray(self._model.predict_on_batch(np.stack(resized)))
+        if self._run is None:
+            self._run = batch_function(self._model)
+        return self._run(np.stack(resized))
 
 
 class TfganEmbedding(Embedding):

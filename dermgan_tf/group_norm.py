@@ -25,22 +25,31 @@ class GroupNorm(keras.layers.GroupNormalization):
 def _group_norm(x, gamma, beta, groups, epsilon):
     import tensorflow as tf
 
-    channels = x.shape[-1]
+    height, width, channels = x.shape[1:]
+    # Sizes that are known spare the operations that would find them out.
+    known = None not in (height, width)
 
     def join(values):
         """[N, C] to the mean over each group, for each of its channels."""
         means = tf.reduce_mean(
-            tf.reshape(values, [-1, groups, channels // groups]), axis=-1
+            tf.reshape(values, [-1, groups, channels // groups]), axis=-1, keepdims=True
         )
-        return tf.repeat(means, channels // groups, axis=-1)
+        # Not tf.repeat, whose 20 operations make the graph of a network twice as large.
+        return tf.reshape(tf.tile(means, [1, 1, channels // groups]), [-1, channels])
 
     def pixels(values):
         """[N, C] to what spreads over [N, H·W, C]."""
-        return values[:, tf.newaxis]
+        return tf.expand_dims(values, 1)
 
     def flat(images):
-        images = tf.reshape(images, [tf.shape(x)[0], -1, channels])
-        return tf.cast(images, tf.float32)
+        """[N, H, W, C] to float32 [N, H·W, C]."""
+        shape = [-1, height * width] if known else [tf.shape(x)[0], -1]
+        return tf.cast(tf.reshape(images, [*shape, channels]), tf.float32)
+
+    def square(values):
+        """[N, H·W, C] to [N, H, W, C] of x's dtype."""
+        shape = [-1, height, width, channels] if known else tf.shape(x)
+        return tf.cast(tf.reshape(values, shape), x.dtype)
 
     @tf.custom_gradient
     def normalise(x, gamma, beta):
@@ -54,7 +63,7 @@ def _group_norm(x, gamma, beta, groups, epsilon):
             # With z = (x - mean) · inverse:
             # dx = inverse · (γ dy - E[γ dy] - z E[γ dy z]), E over the group
             dy, x_flat = flat(dy), flat(x)
-            count = tf.cast(tf.shape(dy)[1], tf.float32)
+            count = height * width if known else tf.cast(tf.shape(dy)[1], tf.float32)
             sum_dy = tf.reduce_sum(dy, axis=1)
             sum_dy_z = (tf.reduce_sum(dy * x_flat, axis=1) - mean * sum_dy) * inverse
             of_x = -(inverse**2) * join(gamma * sum_dy_z) / count
@@ -63,13 +72,13 @@ def _group_norm(x, gamma, beta, groups, epsilon):
                 x_flat * pixels(of_x) + pixels(constant)
             )
             return (
-                tf.cast(tf.reshape(dx, tf.shape(x)), x.dtype),
+                square(dx),
                 tf.reduce_sum(sum_dy_z, axis=0),
                 tf.reduce_sum(sum_dy, axis=0),
             )
 
-        y = tf.reshape(y, tf.shape(x))
+        y = square(y)
         y.set_shape(x.shape)
-        return tf.cast(y, x.dtype), gradients
+        return y, gradients
 
     return normalise(x, tf.cast(gamma, tf.float32), tf.cast(beta, tf.float32))

@@ -9,13 +9,16 @@ import collections
 import concurrent.futures
 import contextlib
 import functools
+import hashlib
 import os
 import pathlib
+import posixpath
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import cv2
 import numpy as np
 
+from dermgan_tf.anonymous_ids import anonymous_case_id, anonymous_image_id
 from dermgan_tf.errors import InputError, Reject, check_reject_fraction
 from dermgan_tf.generated_folder import (
     generators_data,
@@ -30,6 +33,7 @@ from dermgan_tf.labelled_sources import (
     open_source,
 )
 from dermgan_tf.pairs import SPLITS, read_pairs, read_pairs_info
+from dermgan_tf.photo_io import printable
 from dermgan_tf.pixel_cache import PixelCache
 from dermgan_tf.progress import silent
 from dermgan_tf.vocabulary import Vocabulary
@@ -46,6 +50,7 @@ def read_labelled_splits(
     case_pattern: str = "",
     cache_dir: str | os.PathLike | None = None,
     max_reject_fraction: float = 0.1,
+    id_salt: bytes | None = None,
     threads: int | None = None,
     progress: Callable = silent,
 ) -> tuple[dict[str, LabelledImages], list[Reject]]:
@@ -85,24 +90,32 @@ def read_labelled_splits(
             files have no names there and go with the process. Default: the system's
             temporary folder.
         max_reject_fraction: float, 0…1. The share of bad photos that is tolerated.
+        id_salt: bytes. With it the ids of cases and images are hashes, see
+            `dermgan_tf.anonymous_ids`; splits stay as they are without.
         threads: int ≥ 1 that decode; default: one a core.
         progress: see `dermgan_tf.progress`.
 
     Returns:
         (splits, rejects): "train", "validation", "test", as far as they have photos,
         each with cases, image_ids, skin_types and fingerprint; all of one vocabulary.
-        A class may lack photos in a split.
+        A class may lack photos in a split. Ids of files are their names without
+        folders; rejects name the files as the source does.
 
     Raises:
         InputError: for a source that cannot be read or is of none of these forms, a
             synthetic image in any split, a case in two splits, too many bad photos, no
-            photo to train on, or fewer than 2 or more than 60 conditions.
+            photo to train on, fewer than 2 or more than 60 conditions, or a salt for
+            ids that are anonymized already.
     """
     if image_size < 1 or (threads is not None and threads < 1):
         raise InputError(
             f"image size {image_size}, threads {threads}: want 1 or more of each"
         )
     found = open_source(source, case_pattern)
+    if id_salt is not None and found.anonymized_ids:
+        raise InputError(
+            f"{found.name}: its ids are anonymized already; leave out --anonymize_ids"
+        )
     given = None if conditions is None else _checked_conditions(conditions, found)
     possible = found.conditions if given is None else given
     if len(possible) < MIN_CONDITIONS:
@@ -116,22 +129,22 @@ def read_labelled_splits(
                 yield photo
             else:
                 reason = f"is of condition {photo.condition!r}, which was not asked for"
-                left_out.append(Reject(photo.image_id, reason))
+                left_out.append(Reject(printable(photo.image_id), reason))
 
     work = _prepared_in_order(wanted(), image_size, threads)
     with contextlib.closing(work):
         for photo, result in progress(work, total=found.total, desc="reading photos"):
             if isinstance(result, SyntheticImage):
                 raise InputError(
-                    f"{found.name}: {photo.image_id} of split {photo.split!r} is a "
-                    "synthetic image; those are never scored, and trained on through "
-                    "--synthetic_dir only: take it out"
+                    f"{found.name}: {printable(photo.image_id)} of split "
+                    f"{photo.split!r} is a synthetic image; those are never scored, "
+                    "and trained on through --synthetic_dir only: take it out"
                 )
             if isinstance(result, InputError):
-                bad.append(Reject(photo.image_id, str(result)))
+                bad.append(Reject(printable(photo.image_id), str(result)))
                 continue
             if photo.split not in splits:
-                splits[photo.split] = _SplitBuilder(cache_dir)
+                splits[photo.split] = _SplitBuilder(cache_dir, found.in_files, id_salt)
             splits[photo.split].add(photo, *result)
     total = len(bad) + sum(len(split) for split in splits.values())
     check_reject_fraction(bad, total, max_reject_fraction, found.name)
@@ -325,10 +338,30 @@ def _prepared_in_order(
             pool.shutdown(cancel_futures=True)
 
 
+def _file_names(paths: Sequence[str]) -> list[str]:
+    """The files' names without folders, which may have patients' names.
+
+    Where two are the same, each gets a hash of its path behind it.
+    """
+    names = [posixpath.basename(path) for path in paths]
+    count = collections.Counter(names)
+    found = []
+    for name, path in zip(names, paths, strict=True):
+        digest = hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest()
+        found.append(printable(name) + (f"~{digest[:8]}" if count[name] > 1 else ""))
+    return found
+
+
 class _SplitBuilder:
     """Gathers the photos of one split."""
 
-    def __init__(self, cache_dir: str | os.PathLike | None):
+    def __init__(
+        self,
+        cache_dir: str | os.PathLike | None,
+        in_files: bool = False,
+        id_salt: bytes | None = None,
+    ):
+        self._in_files, self._id_salt = in_files, id_salt
         self.names: list[str] = []  # of conditions
         self._photos: list[tuple[str, str | None, int]] = []
         self._digests: list[bytes] = []
@@ -345,6 +378,14 @@ class _SplitBuilder:
 
     def build(self, vocabulary: Vocabulary, image_size: int) -> LabelledImages:
         image_ids, cases, skin_types = zip(*self._photos, strict=True)
+        if self._id_salt is not None:
+            image_ids = [
+                anonymous_image_id(case, image_id, self._id_salt)
+                for image_id, case, _ in self._photos
+            ]
+            cases = [anonymous_case_id(case, self._id_salt) for case in cases]
+        elif self._in_files:
+            image_ids, cases = _file_names(image_ids), list(map(printable, cases))
         built = LabelledImages(
             self._cache.images(image_size),
             [vocabulary.index(name) for name in self.names],

@@ -19,6 +19,7 @@ import numpy as np
 
 from dermgan_tf.annotations import (
     PhotoAnnotation,
+    annotation_lines,
     case_splits,
     read_annotations,
     split_of_case,
@@ -27,7 +28,7 @@ from dermgan_tf.errors import InputError, Reject
 from dermgan_tf.importers import cause
 from dermgan_tf.importers.mask_folder import image_files
 from dermgan_tf.pairs import INFO_FILE, SPLITS, read_pairs, read_pairs_info
-from dermgan_tf.photo_io import is_synthetic, read_photo, read_png_text
+from dermgan_tf.photo_io import is_synthetic, printable, read_photo, read_png_text
 from dermgan_tf.semantic_map import MAX_SKIN_TYPE
 
 TFDS_PREFIX = "tfds:"
@@ -73,6 +74,8 @@ class PhotoSource:
         conditions: those that may be among them.
         rejects: bad items found so far.
         left_out: items that are no part of the data, but not bad.
+        in_files: whether image ids are paths of files.
+        anonymized_ids: whether case and image ids are hashes under a salt already.
     """
 
     name: str
@@ -81,6 +84,8 @@ class PhotoSource:
     conditions: Sequence[str]
     rejects: Sequence[Reject] = ()
     left_out: Sequence[Reject] = ()
+    in_files: bool = False
+    anonymized_ids: bool = False
 
 
 def open_source(source: str | os.PathLike, case_pattern: str = "") -> PhotoSource:
@@ -119,9 +124,10 @@ def _cases_apart(
         split, first = splits.setdefault(photo.case_id, (photo.split, photo.image_id))
         if split != photo.split:
             raise InputError(
-                f"{source}: case {photo.case_id!r} is in two splits, {split} ({first}) "
-                f"and {photo.split} ({photo.image_id}): put all of a case in one, or "
-                "tell equal names of different cases apart by a case pattern"
+                f"{source}: case {photo.case_id!r} is in two splits, {split} "
+                f"({printable(first)}) and {photo.split} "
+                f"({printable(photo.image_id)}): put all of a case in one, or tell "
+                "equal names of different cases apart by a case pattern"
             )
         yield photo
 
@@ -150,6 +156,7 @@ def _annotations_source(path: str) -> PhotoSource:
         len(annotations),
         sorted({annotation.condition for annotation in annotations}),
         rejects,
+        in_files=True,
     )
 
 
@@ -160,21 +167,19 @@ def _require_lines_apart(path: str) -> None:
     what else of the splits is wrong, only the user can tell.
     """
     splits: dict[str, tuple[str, int]] = {}
-    with open(path, "rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
-                record = json.loads(line)
-                case, split = record["case_id"], record["split"]
-            except (ValueError, KeyError, TypeError, RecursionError):
-                continue  # blank, damaged or without split
-            if isinstance(case, str) and split in SPLITS:
-                other, first = splits.setdefault(case, (split, number))
-                if other != split:
-                    raise InputError(
-                        f"{path}: case {case!r} is in two splits, {other} (line "
-                        f"{first}) and {split} (line {number}): put all of a case in "
-                        "one"
-                    )
+    for number, line in annotation_lines(path):
+        try:
+            record = json.loads(line)
+            case, split = record["case_id"], record["split"]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            continue  # damaged or without split
+        if isinstance(case, str) and split in SPLITS:
+            other, first = splits.setdefault(case, (split, number))
+            if other != split:
+                raise InputError(
+                    f"{path}: case {case!r} is in two splits, {other} (line {first}) "
+                    f"and {split} (line {number}): put all of a case in one"
+                )
 
 
 def _classes_source(
@@ -187,16 +192,19 @@ def _classes_source(
     class_folders = _class_folders(folder)
     named = {split for split, _ in class_folders if split}
     rejects = [
-        Reject(path.name, "lies in no class folder") for path in image_files(folder)
+        Reject(printable(path.name), "lies in no class folder")
+        for path in image_files(folder)
     ]
     photos = []
     for split, class_folder in class_folders:
         for path in image_files(class_folder):
             relative = path.relative_to(folder)
             try:
+                if not class_folder.name.isprintable():
+                    raise InputError("lies in a folder whose name cannot be printed")
                 case = find_case(relative.with_suffix("").as_posix())
             except InputError as error:
-                rejects.append(Reject(relative.as_posix(), str(error)))
+                rejects.append(Reject(printable(relative.as_posix()), str(error)))
                 continue
             photos.append(
                 LabelledPhoto(
@@ -216,6 +224,7 @@ def _classes_source(
         len(photos),
         sorted({photo.condition for photo in photos}),
         rejects,
+        in_files=True,
     )
 
 
@@ -321,6 +330,7 @@ def _pairs_source(data_dir: str) -> PhotoSource:
         _cases_apart(data_dir, photos()),
         sum(info.counts.values()),
         info.vocabulary.conditions,
+        anonymized_ids=info.anonymized_ids,
     )
 
 

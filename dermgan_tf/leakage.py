@@ -1,7 +1,7 @@
 """Guards against what was trained on being scored: cases, generators, copies of photos.
 
 A synthetic image among photographs, and a case in two splits, are refused where they
-are read: see `dermgan_tf.labelled_images`.
+are read: see `dermgan_tf.labelled_reading`.
 
 Copies are looked for with an embedding and with thumbnails. Let n be the distance of a
 held-out photo to the nearest held-out one of another case, and m the median of n. An
@@ -48,6 +48,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from dermgan_tf.anonymous_ids import anonymous_case_id
 from dermgan_tf.errors import InputError
 from dermgan_tf.judging.memorization import turned
 from dermgan_tf.labelled_images import LabelledImages, image_batches
@@ -110,6 +111,7 @@ def require_gan_inside(
     data_fingerprint: str | None,
     gan_data_dir: str | os.PathLike,
     train_cases: Iterable[str],
+    id_salt: bytes | None = None,
 ) -> list[str]:
     """Refuses synthetic images of a generator that may know held-out cases.
 
@@ -118,14 +120,16 @@ def require_gan_inside(
             `read_synthetic` returns it.
         gan_data_dir: the pairs folder that is said to be these.
         train_cases: str. The cases that the classifier is trained on.
+        id_salt: bytes. That of `train_cases`, where they are anonymized.
 
     Returns:
-        The cases that the generator was trained on, sorted.
+        The cases that the generator was trained on, sorted, named as `train_cases` are.
 
     Raises:
         InputError: for a generator that does not say what it was trained on, another
-            pairs folder than that, or a training case of the generator that is none of
-            the classifier's.
+            pairs folder than that, case ids that cannot be compared because one side's
+            are anonymized otherwise, or a training case of the generator that is none
+            of the classifier's.
     """
     shown = os.fspath(gan_data_dir)
     if not data_fingerprint:
@@ -141,8 +145,18 @@ def require_gan_inside(
             f"{data_fingerprint[:16]}, while these are {info.fingerprint[:16]}; name "
             "the pairs that it was trained on"
         )
-    cases = sorted(set(_train_cases(gan_data_dir)))
+    cases = set(_train_cases(gan_data_dir))
+    if id_salt is not None and not info.anonymized_ids:
+        cases = {anonymous_case_id(case, id_salt) for case in cases}
     known = {str(case) for case in train_cases}
+    if info.anonymized_ids and not cases & known:
+        raise InputError(
+            f"the case ids of {shown} are anonymized, and none is one of the "
+            "classifier's: whether the generator has seen its test photos cannot be "
+            "told; anonymize the classifier's under the same salt (--anonymize_ids), "
+            "or train it on these pairs"
+        )
+    cases = sorted(cases)
     outside = [case for case in cases if case not in known]
     if outside:
         raise InputError(

@@ -49,6 +49,7 @@ class PairsInfo:
         source: str. "real", "phantom", or both joined with "+".
         shards: dict. For each split its shard files in order, as dicts with the keys
             file, pairs, bytes, sha256.
+        anonymized_ids: bool. Whether case and image ids are hashes under a salt.
     """
 
     vocabulary: Vocabulary
@@ -57,6 +58,7 @@ class PairsInfo:
     fingerprint: str
     source: str
     shards: dict[str, list[dict[str, Any]]]
+    anonymized_ids: bool = False
 
 
 def read_pairs_info(data_dir: str | os.PathLike) -> PairsInfo:
@@ -85,6 +87,7 @@ def read_pairs_info(data_dir: str | os.PathLike) -> PairsInfo:
             fingerprint=str(info["fingerprint"]),
             source=str(info["source"]),
             shards=info["shards"],
+            anonymized_ids=bool(info.get("anonymized_ids", False)),
         )
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(

@@ -67,19 +67,19 @@ def read_photo(
         except MemoryError:
             raise
         except InputError as error:
-            raise InputError(f"{_shown(path)}: {error}") from None
+            raise InputError(f"{printable(path)}: {error}") from None
         except (Image.DecompressionBombError, Image.DecompressionBombWarning):
             cause = f"has too many pixels to decode; at most {max_pixels} are read"
-            raise InputError(f"{_shown(path)}: {cause}") from None
+            raise InputError(f"{printable(path)}: {cause}") from None
         except UnidentifiedImageError:
             cause = _why_not_an_image(file)
-            raise InputError(f"{_shown(path)}: {cause}") from None
+            raise InputError(f"{printable(path)}: {cause}") from None
         except Exception as error:
             # On damaged files Pillow's decoders raise nearly every built-in exception.
             text = " ".join(str(error).split()) or type(error).__name__
             early = "truncated" in text.lower()
             cause = "ends too early (truncated)" if early else f"is damaged: {text}"
-            raise InputError(f"{_shown(path)}: {cause}") from error
+            raise InputError(f"{printable(path)}: {cause}") from error
 
 
 def encode_jpeg(image: np.ndarray, quality: int = 95) -> bytes:
@@ -133,7 +133,7 @@ def read_png_text(source: str | os.PathLike | bytes) -> dict[str, str]:
     if isinstance(source, bytes):
         file, shown = io.BytesIO(source), "PNG bytes"
     else:
-        file, shown = _open_regular_file(source), _shown(source)
+        file, shown = _open_regular_file(source), printable(source)
     with file:
         if file.read(len(_PNG_SIGNATURE)) != _PNG_SIGNATURE:
             return {}
@@ -152,24 +152,32 @@ def is_synthetic(path: str | os.PathLike) -> bool:
     return read_png_text(path).get("synthetic", "").strip().lower() == "true"
 
 
+def printable(path: str | os.PathLike) -> str:
+    """A path for messages and lists: one line of text, whatever the name holds."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode()
+        for c in os.fspath(path)
+    )
+
+
 def _open_regular_file(path: str | os.PathLike) -> io.BufferedReader:
+    name = printable(path)
     try:
         # Opening a pipe or a device could wait for ever, so look before opening.
         status = os.stat(path)
         if stat.S_ISDIR(status.st_mode):
-            raise InputError(f"{_shown(path)}: is a folder, not an image file")
+            raise InputError(f"{name}: is a folder, not an image file")
         if not stat.S_ISREG(status.st_mode):
-            raise InputError(f"{_shown(path)}: is a pipe or device, not an image file")
+            raise InputError(f"{name}: is a pipe or device, not an image file")
         if status.st_size > MAX_BYTES:
             raise InputError(
-                f"{_shown(path)}: has {status.st_size} bytes; at most {MAX_BYTES} are "
-                "read"
+                f"{name}: has {status.st_size} bytes; at most {MAX_BYTES} are read"
             )
         return open(path, "rb")
     except FileNotFoundError:
-        raise InputError(f"{_shown(path)}: does not exist") from None
+        raise InputError(f"{name}: does not exist") from None
     except OSError as error:
-        raise InputError(f"{_shown(path)}: cannot be read: {error.strerror}") from None
+        raise InputError(f"{name}: cannot be read: {error.strerror}") from None
 
 
 def _png_texts(file: BinaryIO) -> dict[str, str]:
@@ -323,11 +331,3 @@ def _as_pillow(image: np.ndarray) -> Image.Image:
             f"{list(image.shape)}"
         )
     return Image.fromarray(np.ascontiguousarray(image))
-
-
-def _shown(path: str | os.PathLike) -> str:
-    """The path for a message: one line, whatever the file's name holds."""
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode()
-        for c in os.fspath(path)
-    )

@@ -63,7 +63,8 @@ def remove_run(
     """
     for name in (CHECKPOINTS, "tensorboard", *folders):
         shutil.rmtree(folder / name, ignore_errors=True)
-    for pattern in (HISTORY_FILE, VALIDATION_FILE, "run.json", *patterns):
+    logs = (HISTORY_FILE, VALIDATION_FILE, "run.json", "rejects.csv")
+    for pattern in (*logs, *patterns):
         for path in folder.glob(pattern):
             path.unlink()
 

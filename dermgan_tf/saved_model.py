@@ -28,6 +28,7 @@ import dermgan_tf
 from dermgan_tf.errors import InputError
 from dermgan_tf.fingerprint import weights_fingerprint
 from dermgan_tf.graph_png import encode_png_with_text
+from dermgan_tf.mixed_precision import dtype_policy
 from dermgan_tf.output_folder import output_folder, tensorflow_errors_as_os_errors
 from dermgan_tf.semantic_map import (
     BOX_DECIMALS,
@@ -225,12 +226,8 @@ def _prepared_for_inference(
 
     if not isinstance(generator, Generator):
         return generator, [variable.value for variable in generator.variables]
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(generator.compute_dtype)
-    try:
+    with dtype_policy(generator.compute_dtype):
         copy = Generator.from_config(generator.get_config())
-    finally:
-        keras.config.set_dtype_policy(before)
     copy.set_weights(generator.get_weights())
     prepared, replaced = [], set()
     for layer in copy.network.layers:

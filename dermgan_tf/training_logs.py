@@ -9,7 +9,7 @@ import pathlib
 
 import tensorflow as tf
 
-from dermgan_tf.output_folder import atomic_write
+from dermgan_tf.output_folder import atomic_write, tensorflow_errors_as_os_errors
 
 
 def append_history(path: pathlib.Path, step: int, values: dict[str, float]) -> None:
@@ -48,6 +48,13 @@ def cut_history(path: pathlib.Path, step: int) -> None:
         line for line in whole[1:] if int(line.split(b",", 1)[0]) <= step
     ]
     atomic_write(path, b"".join(kept))
+
+
+def summary_writer(folder: pathlib.Path, step: int) -> tf.summary.SummaryWriter:
+    """Opens TensorBoard's logs to go on behind `step`; see `cut_summaries`."""
+    cut_summaries(folder, step)
+    with tensorflow_errors_as_os_errors(folder):
+        return tf.summary.create_file_writer(str(folder))
 
 
 def cut_summaries(folder: pathlib.Path, step: int) -> None:

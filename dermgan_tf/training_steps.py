@@ -11,7 +11,6 @@ from dermgan_tf.checkpoints import Checkpoints
 from dermgan_tf.corrupt_records import Damage
 from dermgan_tf.dermgan import DermGAN
 from dermgan_tf.optimizer_log import OptimizerLog
-from dermgan_tf.output_folder import tensorflow_errors_as_os_errors
 from dermgan_tf.pairs import (
     PairsInfo,
     load_pairs,
@@ -29,7 +28,7 @@ from dermgan_tf.training_callbacks import (
     UnsyncedCallbackList,
     choose_sample_pairs,
 )
-from dermgan_tf.training_logs import cut_summaries
+from dermgan_tf.training_logs import summary_writer
 from dermgan_tf.validation import SPLIT as VALIDATION_SPLIT
 from dermgan_tf.validation import Validation
 
@@ -76,10 +75,7 @@ def run_steps(
         start_step=first_step,
         skip_corrupt_records=skip_corrupt_records,
     )
-    summaries = folder / "tensorboard"
-    cut_summaries(summaries, first_step)
-    with tensorflow_errors_as_os_errors(summaries):
-        writer = tf.summary.create_file_writer(str(summaries))
+    writer = summary_writer(folder / "tensorboard", first_step)
     log = LossLog(
         *span,
         log_every,

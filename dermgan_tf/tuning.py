@@ -35,14 +35,11 @@ import json
 import math
 import os
 import pathlib
-import shlex
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from dermgan_tf.ablation import csv_bytes
 from dermgan_tf.dermgan import DEFAULT_LOSS_WEIGHTS
@@ -60,6 +57,12 @@ from dermgan_tf.pairs import read_pairs_info
 from dermgan_tf.progress import silent
 from dermgan_tf.run_folder import write_json
 from dermgan_tf.training_callbacks import TrainingDiverged
+from dermgan_tf.tuning_outcome import (
+    best_settings,
+    csv_row,
+    write_hparams_space,
+    write_hparams_trial,
+)
 
 SPLIT = "validation"
 HYPERPARAMETERS = (
@@ -183,14 +186,14 @@ def run_tuning(
             announce=announce,
             progress=progress,
         )
-        _write_hparams_space(folder / "tensorboard", space, objective)
+        write_hparams_space(folder / "tensorboard", space, objective)
         _search(keras_tuner, study, space, search, max_trials, seed)
         results = sorted(study.results, key=_rank)
         if results[0]["status"] != "completed":
             raise InputError(
                 f"all {len(results)} trials diverged; search lower learning rates"
             )
-        best = _best(results, facts, data_dirs)
+        best = best_settings(results, facts, data_dirs)
         write_json(folder / "best.json", best)
         return {**best, "results": results}
 
@@ -267,11 +270,11 @@ class _Study:
                 "seconds": time.monotonic() - started,
             }
             trial.mkdir(parents=True, exist_ok=True)
-            _write_hparams_trial(self.folder / "tensorboard", result)
+            write_hparams_trial(self.folder / "tensorboard", result)
             write_json(trial / TRIAL, result)
         result = json.loads((trial / TRIAL).read_text("utf-8"))
         self.results.append(result)
-        rows = [_csv_row(result, len(self._data)) for result in self.results]
+        rows = [csv_row(result, len(self._data)) for result in self.results]
         atomic_write(self.folder / "results.csv", csv_bytes(rows))
         return result["objective"]
 
@@ -395,116 +398,3 @@ def _number_of_trials(space, max_trials: int | None) -> int:
 def _rank(result: Mapping[str, Any]) -> tuple[bool, float, int]:
     objective = result["objective"]
     return objective is None, objective or 0.0, result["trial"]
-
-
-def _csv_row(result: Mapping[str, Any], data_sets: int) -> dict[str, Any]:
-    row = {
-        "trial": result["trial"],
-        "status": result["status"],
-        "objective": result["objective"],
-        **result["hyperparameters"],
-    }
-    empty = {"distance": None, "standard_deviation": None, "interval_95": (None, None)}
-    for number in range(data_sets):
-        entry = result["data"][number] if "data" in result else empty
-        low, high = entry["interval_95"]
-        name = f"data{number + 1}_distance"
-        row |= {
-            name: entry["distance"],
-            f"{name}_sd": entry["standard_deviation"],
-            f"{name}_low": low,
-            f"{name}_high": high,
-        }
-    return {**row, "seconds": round(result["seconds"], 3)}
-
-
-def _best(results, facts, data_dirs) -> dict[str, Any]:
-    best = results[0]
-    values = best["hyperparameters"]
-    flags = {**facts["training"], **values}
-    commands = [
-        shlex.join(
-            [
-                *("python", "-m", "pipelines.train_gan"),
-                f"--data_dir={os.fspath(data_dir)}",
-                "--model_dir=MODEL_DIR",
-                *(_flag(name, value) for name, value in flags.items()),
-            ]
-        )
-        for data_dir in data_dirs
-    ]
-    return {
-        "objective": facts["objective"],
-        "value": best["objective"],
-        "trial": best["trial"],
-        "hyperparameters": values,
-        "trials": len(results),
-        "data_fingerprints": [data["fingerprint"] for data in facts["data"].values()],
-        "commands": commands,
-        "remarks": _remarks(results, facts),
-    }
-
-
-def _flag(name: str, value: Any) -> str:
-    if isinstance(value, bool):
-        return f"--{name}" if value else f"--no{name}"
-    return f"--{name}={value}"
-
-
-def _remarks(results, facts) -> list[str]:
-    best = results[0]
-    remarks = [
-        f"The value is the least of {len(results)}, found on the validation split: it "
-        "flatters. Judge what is trained with these settings on the test split.",
-    ]
-    if facts["seeds"] == 1:
-        remarks.append(
-            "Each trial trained with one seed: trials differ by chance, too, and how "
-            "much is unknown."
-        )
-    if len(best["data"]) == 1:
-        high = best["data"][0]["interval_95"][1]
-        near = sum(1 for r in results[1:] if r["objective"] and r["objective"] <= high)
-        remarks.append(
-            f"{near} other trials lie within the best one's interval over random "
-            "subsets of the images."
-        )
-    for name, values in facts["space"].items():
-        value = best["hyperparameters"][name]
-        if len(values) > 1 and value in (min(values), max(values)) and value > 0:
-            end = "least" if value == min(values) else "greatest"
-            remarks.append(
-                f"{name} {value:g} is the {end} value tried; a better one may lie "
-                "beyond."
-            )
-    return remarks
-
-
-# === TensorBoard ===
-
-
-def _write_hparams_space(folder: pathlib.Path, space, objective: str) -> None:
-    from tensorboard.plugins.hparams import api
-
-    for path in folder.glob("*tfevents*"):
-        path.unlink()
-    with tf.summary.create_file_writer(str(folder)).as_default():
-        api.hparams_config(
-            hparams=[
-                api.HParam(n, api.Discrete(values)) for n, values in space.items()
-            ],
-            metrics=[api.Metric("objective", display_name=f"objective ({objective})")],
-        )
-
-
-def _write_hparams_trial(folder: pathlib.Path, result: Mapping[str, Any]) -> None:
-    from tensorboard.plugins.hparams import api
-
-    folder = folder / f"{result['trial']:03d}"
-    shutil.rmtree(folder, ignore_errors=True)  # of a killed attempt
-    with tf.summary.create_file_writer(str(folder)).as_default():
-        api.hparams(dict(result["hyperparameters"]), trial_id=folder.name)
-        if result["objective"] is not None:
-            tf.summary.scalar("objective", result["objective"], step=0)
-        for number, entry in enumerate(result.get("data", ()), start=1):
-            tf.summary.scalar(f"distance/data{number}", entry["distance"], step=0)

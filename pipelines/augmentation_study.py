@@ -9,6 +9,7 @@ comparison/ and runs/ARM/seed-K/.
     --gan_data_dir=pairs --output_dir=runs/study
 """
 
+import os
 import pathlib
 import time
 
@@ -116,6 +117,7 @@ def main(args) -> None:
     from dermgan_tf.augmentation_arms import SyntheticSet
     from dermgan_tf.augmentation_report import summary_lines
     from dermgan_tf.augmentation_study import run_augmentation_study
+    from dermgan_tf.errors import write_rejects
     from dermgan_tf.run_record import write_run_record
 
     started = time.monotonic()
@@ -157,8 +159,8 @@ def main(args) -> None:
         program.flag_values(args),
         data_fingerprint=metrics["data"]["test"]["fingerprint"],
         durations={"total": time.monotonic() - started},
-        left_out=[f"{reject.item}: {reject.reason}" for reject in rejects],
     )
+    write_rejects(os.path.join(args.output_dir, "rejects.csv"), rejects)
     for line in summary_lines(metrics):
         print(line)
     print(f"report: {args.output_dir}/report.html")

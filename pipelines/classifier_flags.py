@@ -4,6 +4,7 @@ from absl import flags, logging
 
 from pipelines import program
 from pipelines.device_flags import define_precision_flags
+from pipelines.id_flags import define_id_flags, id_salt
 
 SOURCES = ("annotations", "image_dir", "data_dir", "tfds")
 # Flags that go to `train_classifier` under their own names.
@@ -63,6 +64,7 @@ def define_source_flags():
         "Existing folder for resized photos while the program runs, 3 × image_size² "
         "bytes a photo. Default: the system's temporary folder.",
     )
+    define_id_flags("predictions, reports and messages")
     flags.DEFINE_float(
         "max_reject_fraction",
         0.1,
@@ -241,6 +243,7 @@ def read_splits(source, args, conditions, case_pattern):
         case_pattern=case_pattern,
         cache_dir=args.cache_dir,
         max_reject_fraction=args.max_reject_fraction,
+        id_salt=id_salt(args),
         progress=program.progress,
     )
 
@@ -275,7 +278,9 @@ def read_synthetic_of(folder, args, splits, gan_pairs, allow_unchecked=None):
     same = [p for p in known if read_pairs_info(p).fingerprint == trained_on]
     # Of named ones that all differ, the message tells how.
     for pairs in [*same, *gan_pairs][:1]:
-        cases = require_gan_inside(trained_on, pairs, splits["train"].cases)
+        cases = require_gan_inside(
+            trained_on, pairs, splits["train"].cases, id_salt(args)
+        )
         return images, generator, cases
     if not allow_unchecked:
         why = f"was not trained on --data_dir={args.data_dir} and " if known else ""

@@ -4,6 +4,7 @@ Writes report.html (one file, opens offline), description.json, figures and shee
 examples. They show patients' photographs, unless told --no_photos: not for publication.
 """
 
+import functools
 import time
 
 from absl import flags
@@ -24,7 +25,11 @@ def define_flags():
     )
     flags.DEFINE_bool("no_photos", False, "Show no photographs: numbers and figures.")
     flags.DEFINE_integer(
-        "workers", None, "Threads; default: one a CPU core.", lower_bound=1
+        "workers",
+        None,
+        "Processes that read photos; default: one a CPU core. A decoder that crashes "
+        "costs its photo only, also with 1.",
+        lower_bound=1,
     )
     flags.DEFINE_bool("overwrite", False, "Replace a non-empty output folder.")
 
@@ -39,7 +44,9 @@ def main(args):
 
     start = time.monotonic()
     given = args.annotations or args.data_dir
-    describe = describe_annotations if args.annotations else describe_pairs
+    describe = describe_pairs
+    if args.annotations:
+        describe = functools.partial(describe_annotations, crash_safe=True)
     with output_folder(args.output_dir, args.overwrite, [given]) as folder:
         description = describe(
             given,

@@ -36,7 +36,11 @@ def define_flags():
         upper_bound=1,
     )
     flags.DEFINE_integer(
-        "workers", None, "Threads; default: one a CPU core.", lower_bound=1
+        "workers",
+        None,
+        "Processes that read photos; default: one a CPU core. A decoder that crashes "
+        "costs its photo only, also with 1.",
+        lower_bound=1,
     )
     flags.DEFINE_float(
         "max_reject_fraction",
@@ -70,7 +74,7 @@ def main(args):
         )
     with output_folder(args.output_dir, args.overwrite, [args.annotations]) as out:
         prints, unread = duplicates.read_prints(
-            folder, annotations, args.workers, program.progress
+            folder, annotations, args.workers, program.progress, crash_safe=True
         )
         total = len(annotations) + len(rejects)
         rejects = [*rejects, *unread]

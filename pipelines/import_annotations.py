@@ -51,7 +51,6 @@ FORMATS_OF_FLAG = {
 }
 # Of these nothing but a photo's name can tell the patient.
 NO_CASES = FORMATS_OF_FLAG["case_pattern"]
-SKIN_TYPES = ("unknown", "I", "II", "III", "IV", "V", "VI")
 
 
 def define_flags():
@@ -332,6 +331,8 @@ def _check_flags(values):
 
 
 def _print_summary(annotations, rejects, counts):
+    from dermgan_tf.semantic_map import SKIN_TYPE_NAMES as names
+
     cases = len({annotation.case_id for annotation in annotations})
     rois = sum(len(annotation.rois) for annotation in annotations)
     lines = {"photos": len(annotations), "cases": cases, "ROIs": rois}
@@ -344,10 +345,8 @@ def _print_summary(annotations, rejects, counts):
     print("\nphotos by condition and Fitzpatrick skin type")
     conditions = sorted({annotation.condition for annotation in annotations})
     width = max(len(name) for name in ("all", *conditions)) + 2
-    columns = [*range(1, len(SKIN_TYPES)), 0]
-    print(
-        f"{'':<{width}}" + "".join(f"{SKIN_TYPES[t]:>9}" for t in columns) + "      all"
-    )
+    columns = [*range(1, len(names)), 0]
+    print(f"{'':<{width}}" + "".join(f"{names[t]:>9}" for t in columns) + "      all")
     for name in (*conditions, "all"):
         of_name = [a.fitzpatrick for a in annotations if name in (a.condition, "all")]
         cells = [*(of_name.count(t) for t in columns), len(of_name)]

@@ -94,10 +94,6 @@ def define_flags():
     beam_flags.define_flags()
 
 
-# Flags that name files and folders: patients' names may be in there.
-PATHS = ("annotations", "output_dir", "id_salt_file", "beam_pipeline_options")
-
-
 def main(args):
     from dermgan_tf.anonymous_ids import read_salt
 
@@ -143,21 +139,12 @@ def main(args):
         write_run_record(
             folder,
             "prepare_pairs",
-            recorded_flags(args),
+            program.flag_values(args),
             seed=args.seed,
             data_fingerprint=info["fingerprint"],
             durations={"prepare_pairs": seconds},
         )
     print_summary(info, left_out, args.output_dir, seconds)
-
-
-def recorded_flags(args):
-    """The flags for run.json, which may be passed on: without paths."""
-    values = program.flag_values(args)
-    return {
-        name: "(a path)" if name in PATHS and value else value
-        for name, value in values.items()
-    }
 
 
 @contextlib.contextmanager

@@ -24,6 +24,15 @@ from dermgan_tf.errors import InputError  # noqa: E402
 
 MAX_ERROR = 600  # characters; some native errors print whole tensors
 
+# Flags that name files and folders, beside those whose names end so.
+PATH_ENDINGS = ("_dir", "_file")
+PATHS = (
+    *("annotations", "label_map", "dedupe", "plan", "output", "train_counts"),
+    *("saved_model", "more_real", "embedding_weights", "beam_pipeline_options"),
+)
+NAMES_OR_PATHS = ("weights", "embedding")
+HIDDEN = "(a path)"
+
 
 def run(define_flags: Callable[[], None], main: Callable[[Any], None]) -> None:
     """Runs a program and exits the process.
@@ -107,14 +116,32 @@ class StopRequest:
 
 
 def flag_values(values: Any) -> dict[str, Any]:
-    """The program's own flags and values, for run.json."""
+    """The program's own flags and values, for run.json, which may be passed on.
+
+    No path is told: files and folders often have patients' names.
+    """
     defined = values.flags_by_module_dict()
     return {
-        flag.name: flag.value
+        flag.name: _without_paths(flag.name, flag.value)
         for module in _own_modules()
         for flag in defined[module]
         if flag.name != "debug"
     }
+
+
+def _without_paths(name: str, value: Any) -> Any:
+    if isinstance(value, list):
+        return [_without_paths(name, one) for one in value]
+    if not isinstance(value, str) or not value:
+        return value
+    if name in ("arm", "synthetic"):  # NAME=PATH,PATH,… and NAME=PATH
+        return f"{value.partition('=')[0]}={HIDDEN}"
+    if name in NAMES_OR_PATHS:
+        return HIDDEN if os.sep in value or os.path.exists(value) else value
+    in_folder = name == "tfds" and os.path.isdir(value)  # else a data set's name
+    if in_folder or name in PATHS or name.endswith(PATH_ENDINGS):
+        return HIDDEN
+    return value
 
 
 @contextlib.contextmanager

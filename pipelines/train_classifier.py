@@ -4,6 +4,7 @@ After a kill the same command goes on where it was.
 """
 
 import json
+import os
 import pathlib
 
 from absl import flags
@@ -75,7 +76,7 @@ def define_flags():
 def main(args):
     program.load_tensorflow()
     from dermgan_tf.classifier_training import train_classifier
-    from dermgan_tf.errors import InputError
+    from dermgan_tf.errors import InputError, write_rejects
     from dermgan_tf.run_record import write_run_record
     from dermgan_tf.strategies import make_strategy
     from dermgan_tf.workers import is_chief
@@ -107,8 +108,8 @@ def main(args):
             seed=args.seed,
             data_fingerprint=result.data_fingerprint,
             durations=result.seconds,
-            left_out=[f"{reject.item}: {reject.reason}" for reject in rejects],
         )
+        write_rejects(os.path.join(args.output_dir, "rejects.csv"), rejects)
         print_summary(result, len(rejects))
     if result.step < result.steps:
         raise InputError(
@@ -170,7 +171,7 @@ def print_summary(result, rejected):
     used = ", ".join(f"{count} {name}" for name, count in result.images.items())
     print(f"{'images':<24}{used}")
     if rejected:
-        print(f"{'photos left out':<24}{rejected}, see run.json")
+        print(f"{'photos left out':<24}{rejected}, see rejects.csv")
     print(f"{'steps':<24}{result.step} of {result.steps}{began}")
     for name, value in result.losses.items():
         print(f"{'training ' + name:<24}{value:.4f}")

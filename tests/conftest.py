@@ -21,6 +21,9 @@ _LONG = (
     "test_augmentation_study",
     "test_tune_program",
     "test_networks",
+    "test_datasets",
+    "test_fuzz",
+    "test_privacy",
 )
 
 

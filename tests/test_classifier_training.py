@@ -14,6 +14,7 @@ import pytest
 import sklearn.metrics
 import tensorflow as tf
 from coloured_spots import CONDITIONS, spots
+from real_photos import PHOTOS
 
 from dermgan_tf.calibration import calibrated
 from dermgan_tf.checkpoints import saved_steps
@@ -32,7 +33,7 @@ from dermgan_tf.training_callbacks import TrainingDiverged
 from dermgan_tf.training_logs import read_history
 
 ROOT = pathlib.Path(__file__).parents[1]
-WEIGHTS = ROOT.parent / "shared/weights/mobilenet_v2_natural_images.weights.h5"
+WEIGHTS = PHOTOS.parent / "weights/mobilenet_v2_natural_images.weights.h5"
 SPLITS = {"train": spots(120, 0), "validation": spots(45, 1), "test": spots(30, 2)}
 SMALL = {
     "architecture": "small_conv",

@@ -9,7 +9,6 @@ from coloured_spots import spots
 
 from dermgan_tf.copy_check import look_for_copies
 from dermgan_tf.errors import InputError
-from dermgan_tf.labelled_images import LabelledImages, joined, without_those_of
 from pipelines import classifier_flags
 
 
@@ -87,23 +86,6 @@ def test_synthetic_copies_are_never_allowed():
         match=r"1 of 12 synthetic images \(gan\) .* p3-0 of p1-2 \(validation\); their",
     ):
         look_for_copies(SPLITS, Pixels(), {"gan": painted}, allow_copies=True)
-
-
-def test_sets_are_joined_in_order_and_cleared_of_others(tmp_path):
-    a, b = spots(6, 5), spots(9, 6)
-    whole = joined([a, b])
-    np.testing.assert_array_equal(whole.images, np.concatenate([a.images, b.images]))
-    assert whole.image_ids.tolist() == [*a.image_ids, *b.image_ids]
-    assert whole.cases.tolist() == [*a.cases, *b.cases] and whole.skin_types is None
-    mapped = np.memmap(tmp_path / "a", np.uint8, "w+", shape=a.images.shape)
-    mapped[:] = a.images
-    lies = joined([LabelledImages(mapped, a.labels, a.conditions), b], tmp_path)
-    assert isinstance(lies.images, np.memmap) and lies.cases is None
-    np.testing.assert_array_equal(lies.images, whole.images)
-    assert lies.fingerprint == whole.fingerprint != joined([b, a]).fingerprint
-    left = without_those_of(whole, a)
-    assert left.image_ids.tolist() == b.image_ids.tolist()
-    assert without_those_of(b, a) is b
 
 
 # --- Which embedding ---

@@ -1,11 +1,12 @@
 import os
-import pathlib
+import signal
 
 import cv2
 import numpy as np
 import pytest
 from near_copies import COPIES, cropped, halved, jpeg, textures
 from PIL import Image
+from real_photos import PHOTOS, needs
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
@@ -17,6 +18,7 @@ from dermgan_tf.duplicates import (
     connected,
     duplicate_groups,
     find_duplicates,
+    map_photos,
     photo_print,
     read_prints,
     same_files_across_splits,
@@ -24,7 +26,7 @@ from dermgan_tf.duplicates import (
 from dermgan_tf.errors import InputError
 from dermgan_tf.photo_io import read_photo
 
-FOOT_ULCERS = pathlib.Path(__file__).parents[2] / "shared/data/foot_ulcer/images"
+FOOT_ULCERS = PHOTOS / "foot_ulcer/images"
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +93,42 @@ def test_equal_pixels_are_exact_in_any_file(tmp_path, photos):
     ]
 
 
+def size_or_crash(annotation):
+    """A decoder of a kind: at one photo it crashes, at another it fails."""
+    if annotation.image == "crash.png":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if annotation.image == "fails.png":
+        raise ValueError("is\nbad")
+    return len(annotation.image)
+
+
+def test_a_crash_costs_one_photo(tmp_path):
+    names = ["a.png", "crash.png", "bcd.png", "fails.png", "ef.png"]
+    annotations = [PhotoAnnotation(name, name, "wart") for name in names]
+    found, rejects = map_photos(
+        size_or_crash, tmp_path, annotations, workers=2, crash_safe=True
+    )
+    assert found == [5, None, 7, None, 6]
+    assert {reject.item: reject.reason for reject in rejects} == {
+        "crash.png": "the decoder crashed (signal 11, SIGSEGV)",
+        "fails.png": "is bad",
+    }
+
+
+def test_processes_read_what_threads_read(photos, tmp_path):
+    for name, photo in zip(("a.png", "b.png", "c.png"), photos, strict=False):
+        Image.fromarray(photo).save(tmp_path / name)
+    (tmp_path / "d.png").write_bytes(b"")
+    names = ["a.png", "b.png", "c.png", "d.png", "gone.png"]
+    annotations = [PhotoAnnotation(name, name, "wart") for name in names]
+    (ours, our_rejects), (theirs, their_rejects) = (
+        read_prints(tmp_path, annotations, 2, crash_safe=safe) for safe in (True, False)
+    )
+    assert our_rejects == their_rejects and len(our_rejects) == 2
+    for a, b in zip(ours, theirs, strict=True):
+        assert (a and a.digest) == (b and b.digest)
+
+
 def test_more_copies_than_are_compared_stay_together(photos, prints):
     copies = [photo_print(jpeg(photos[5], quality)) for quality in range(40, 95, 2)]
     assert len(copies) > 2 * NEIGHBOURS
@@ -152,7 +190,7 @@ def test_the_same_file_in_two_splits_is_told(tmp_path):
     assert pairs == [("c", "a"), ("d", "c")]
 
 
-@pytest.mark.skipif(not FOOT_ULCERS.is_dir(), reason=f"{FOOT_ULCERS} is absent")
+@needs(FOOT_ULCERS)
 def test_planted_copies_of_real_photos_are_found():
     paths = sorted(FOOT_ULCERS.glob("*.jpg"))[::32]
     photos = [read_photo(path) for path in paths]

@@ -1,7 +1,6 @@
 """Embeddings: which network, which layer, which resizing; and the errors."""
 
 import os
-import pathlib
 import subprocess
 import sys
 import warnings
@@ -10,14 +9,14 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from real_photos import PHOTOS, needs
 
 from dermgan_tf.embeddings import Embedding, build_embedding, resize_image
 from dermgan_tf.errors import InputError
 from dermgan_tf.metrics import frechet_distance
 from dermgan_tf.photo_io import read_photo
 
-SHARED = pathlib.Path(__file__).parents[2] / "shared"
-WEIGHTS = SHARED / "weights" / "mobilenet_v2_natural_images.weights.h5"
+WEIGHTS = PHOTOS.parent / "weights" / "mobilenet_v2_natural_images.weights.h5"
 
 
 def photo(height, width, seed=0):
@@ -337,17 +336,15 @@ def test_no_images_are_refused():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    not (WEIGHTS.is_file() and (SHARED / "data").is_dir()),
-    reason="needs ../shared/data and ../shared/weights",
-)
+@needs(WEIGHTS)
+@needs(PHOTOS)
 def test_real_photographs_lie_as_far_apart_as_known():
     """Distances measured independently, of 240 foot-ulcer photos at 160 × 160."""
     embedding = build_embedding("mobilenet_v2", WEIGHTS)
     assert embedding.name == "mobilenet_v2:natural_images"
 
     def embed(folder):
-        files = sorted((SHARED / "data" / folder / "images").iterdir())
+        files = sorted((PHOTOS / folder / "images").iterdir())
         return embedding.embed(read_photo(file) for file in files)
 
     feet, lesions = embed("foot_ulcer"), embed("pad_ufes_20")

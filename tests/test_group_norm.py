@@ -48,6 +48,26 @@ def test_numerically_against_the_definition():
     np.testing.assert_allclose(y, wanted, atol=1e-4)
 
 
+def test_sizes_that_are_not_known_when_it_is_traced():
+    layer = GroupNorm(2, epsilon=1e-5)
+    x = tf.random.normal((2, 3, 5, 8), seed=1)
+    dy = tf.random.normal(x.shape, seed=2)
+    layer.build(x.shape)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, None, 8])] * 2)
+    def traced(x, dy):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = layer(x)
+        return y, tape.gradient(y, x, dy)
+
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = layer(x)
+    for ours, theirs in zip(traced(x, dy), (y, tape.gradient(y, x, dy)), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
 def test_one_pixel_and_images_apart():
     layer = GroupNorm(2, epsilon=1e-5)
     x = tf.random.normal((3, 1, 1, 8), seed=1)

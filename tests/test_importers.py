@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
+from real_photos import PHOTOS, needs
 
 from dermgan_tf.annotations import PhotoAnnotation
 from dermgan_tf.errors import InputError
@@ -17,7 +18,6 @@ from dermgan_tf.photo_io import encode_png
 from dermgan_tf.progress import silent
 from dermgan_tf.semantic_map import Roi, box_pixels
 
-DATA = pathlib.Path(__file__).parents[2] / "shared/data"
 SKIN = (209, 158, 122)
 
 
@@ -144,7 +144,7 @@ def test_bad_photos_and_masks_are_rejected_one_by_one(folders, tmp_path):
         "tiny.png": "is 1 × 1 pixels",
         "broken_mask.jpg": "mask broken_mask.png is not an image",
         "painted.png": "is a synthetic image",
-        "film.gif": "has 2 frames",
+        "film.gif": "has several frames",
         "pipe.jpg": "is a pipe or device",
     }
     assert found.keys() == expected.keys()
@@ -404,9 +404,9 @@ def test_reading_photos_needs_no_tensorflow():
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason=f"no photographs in {DATA}")
+@needs(PHOTOS / "pad_ufes_20")
 def test_real_pad_folder():
-    annotations, rejects, counts = import_pad_ufes_20(DATA / "pad_ufes_20")
+    annotations, rejects, counts = import_pad_ufes_20(PHOTOS / "pad_ufes_20")
     assert rejects == []
     assert len(annotations) == 36
     assert counts["rows of metadata"] == 2298

@@ -2,11 +2,11 @@
 
 import collections
 import csv
-import pathlib
 
 import numpy as np
 import pytest
 from PIL import Image
+from real_photos import PHOTOS, needs
 
 from dermgan_tf.errors import InputError
 from dermgan_tf.importers.class_folders import import_class_folders
@@ -17,7 +17,6 @@ from dermgan_tf.importers.scin import import_scin, top_condition
 from dermgan_tf.importers.tables import parse_skin_type, read_table
 from dermgan_tf.semantic_map import Roi
 
-DATA = pathlib.Path(__file__).parents[2] / "shared/data"
 SKIN = (209, 158, 122)
 
 
@@ -171,9 +170,9 @@ def test_fitzpatrick17k(tmp_path):
         import_fitzpatrick17k(tmp_path / "images")
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason=f"no data in {DATA}")
+@needs(PHOTOS / "fitzpatrick17k")
 def test_real_fitzpatrick17k_table(tmp_path):
-    path = DATA / "fitzpatrick17k/fitzpatrick17k.csv"
+    path = PHOTOS / "fitzpatrick17k/fitzpatrick17k.csv"
     with open(path, newline="") as file:
         rows = list(csv.DictReader(file))
     chosen = rows[:3] + [r for r in rows if r["fitzpatrick_scale"] == "-1"][:2]
@@ -192,10 +191,10 @@ def test_real_fitzpatrick17k_table(tmp_path):
     assert [a.fitzpatrick for a in annotations].count(0) == 2
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason=f"no data in {DATA}")
+@needs(PHOTOS / "fitzpatrick17k")
 def test_every_skin_type_of_the_real_table_is_understood():
     rows = read_table(
-        DATA / "fitzpatrick17k/fitzpatrick17k.csv", ["fitzpatrick_scale", "label"]
+        PHOTOS / "fitzpatrick17k/fitzpatrick17k.csv", ["fitzpatrick_scale", "label"]
     )
     counts = collections.Counter(
         parse_skin_type(row["fitzpatrick_scale"], "type") for _, row in rows

@@ -2,9 +2,15 @@
 
 import numpy as np
 import pytest
+from coloured_spots import spots
 
 from dermgan_tf.errors import InputError
-from dermgan_tf.labelled_images import LabelledImages, image_batches
+from dermgan_tf.labelled_images import (
+    LabelledImages,
+    image_batches,
+    joined,
+    without_those_of,
+)
 
 CONDITIONS = ("blue", "green", "red")
 
@@ -39,3 +45,20 @@ def test_batches_are_copies_of_some_rows():
     assert not np.shares_memory(batches[0], images)
     some = np.concatenate(list(image_batches(images, np.array([5, 1, 1]), 2)))
     np.testing.assert_array_equal(some, images[[5, 1, 1]])
+
+
+def test_sets_are_joined_in_order_and_cleared_of_others(tmp_path):
+    a, b = spots(6, 5), spots(9, 6)
+    whole = joined([a, b])
+    np.testing.assert_array_equal(whole.images, np.concatenate([a.images, b.images]))
+    assert whole.image_ids.tolist() == [*a.image_ids, *b.image_ids]
+    assert whole.cases.tolist() == [*a.cases, *b.cases] and whole.skin_types is None
+    mapped = np.memmap(tmp_path / "a", np.uint8, "w+", shape=a.images.shape)
+    mapped[:] = a.images
+    lies = joined([LabelledImages(mapped, a.labels, a.conditions), b], tmp_path)
+    assert isinstance(lies.images, np.memmap) and lies.cases is None
+    np.testing.assert_array_equal(lies.images, whole.images)
+    assert lies.fingerprint == whole.fingerprint != joined([b, a]).fingerprint
+    left = without_those_of(whole, a)
+    assert left.image_ids.tolist() == b.image_ids.tolist()
+    assert without_those_of(b, a) is b

@@ -1,5 +1,6 @@
 """Labelled photographs from every source; what is refused, and where pixels lie."""
 
+import hashlib
 import json
 import os
 import sys
@@ -12,6 +13,7 @@ from numbered_pictures import picture, png
 from PIL import Image
 
 from dermgan_tf.annotations import PhotoAnnotation, split_of_case, write_annotations
+from dermgan_tf.anonymous_ids import anonymous_case_id, anonymous_image_id
 from dermgan_tf.errors import InputError
 from dermgan_tf.labelled_reading import labelled_crops, read_labelled_splits
 from dermgan_tf.photo_io import encode_jpeg, encode_png
@@ -73,7 +75,7 @@ def test_annotations_give_whole_photos_with_all_that_is_known(tmp_path):
     assert train.conditions == splits["test"].conditions == CONDITIONS
     assert train.labels.tolist() == [0, 1, 0, 1, 0, 1]
     assert train.cases.tolist() == [f"c{i}" for i in range(6)]
-    assert train.image_ids.tolist() == [f"photos/{i}.png" for i in range(6)]
+    assert train.image_ids.tolist() == [f"{i}.png" for i in range(6)]
     assert train.skin_types.tolist() == [0, 1, 2, 3, 4, 5]
     # 48 × 64 to 16 × 16: means of 3 × 4 pixels, whatever the aspect becomes.
     means = picture(2).reshape(16, 3, 16, 4, 3).mean(axis=(1, 3))
@@ -98,9 +100,79 @@ def test_sides_that_grow_are_linear_and_those_that_shrink_averaged(
     if width > 32:
         expected = expected.reshape(len(expected), 32, 2, 3).mean(axis=2)
     expected = tf.image.resize(expected, (32, 32), method="bilinear").numpy()
-    first = next(split for split in splits.values() if "eczema" in str(split.image_ids))
-    row = [str(one).split("/")[1] for one in first.image_ids].index("eczema")
+    first = next(split for split in splits.values() if "0.png" in split.image_ids)
+    row = first.image_ids.tolist().index("0.png")
     assert abs(first.images[row] - expected).max() <= 1.5
+
+
+def test_ids_tell_no_folder(tmp_path):
+    for i, name in enumerate(("Roe, Jane/1.png", "Doe/1.png", "Doe/2.png")):
+        write_photo(tmp_path / name, i)
+    path = annotated(
+        tmp_path,
+        c0={"image": "Roe, Jane/1.png"},
+        c1={"image": "Doe/1.png"},
+        c2={"image": "Doe/2.png"},
+    )
+    (tmp_path / "photos/3.png").write_bytes(b"")
+    splits, rejects = read_labelled_splits(path, 16, max_reject_fraction=0.2)
+    assert [reject.item for reject in rejects] == ["photos/3.png"]  # for the owner
+    hashes = [
+        hashlib.sha256(name.encode()).hexdigest()[:8]
+        for name in ("Roe, Jane/1.png", "Doe/1.png")
+    ]
+    assert splits["train"].image_ids.tolist() == [
+        *(f"1.png~{digest}" for digest in hashes),
+        *("2.png", "4.png", "5.png"),
+    ]
+
+
+def test_ids_under_a_salt_leave_the_splits_as_they_are(tmp_path):
+    names = [one for s in ("train", "validation", "test") for one in cases_of(s, 2)]
+    changes = {f"c{i}": {"case_id": n, "split": None} for i, n in enumerate(names)}
+    path, salt = annotated(tmp_path, 6, **changes), b"0123456789abcdef"
+    plain, _ = read_labelled_splits(path, 16)
+    hashed, _ = read_labelled_splits(path, 16, id_salt=salt)
+    for name, split in plain.items():
+        np.testing.assert_array_equal(split.images, hashed[name].images)
+        assert hashed[name].cases.tolist() == [
+            anonymous_case_id(case, salt) for case in split.cases
+        ]
+        assert hashed[name].image_ids.tolist() == [
+            anonymous_image_id(case, f"photos/{image}", salt)
+            for case, image in zip(split.cases, split.image_ids, strict=True)
+        ]
+        assert hashed[name].fingerprint != split.fingerprint
+    pairs = tmp_path / "pairs"
+    pairs.mkdir()
+    info = {"format_version": 1, "vocabulary": CONDITIONS, "image_size": 64}
+    info |= {"crops": {}, "fingerprint": "f", "source": "real", "shards": {}}
+    (pairs / "pairs.json").write_text(json.dumps({**info, "anonymized_ids": True}))
+    with pytest.raises(InputError, match="anonymized already; leave out --anonym"):
+        read_labelled_splits(pairs, 16, id_salt=salt)
+
+
+def test_names_that_cannot_be_printed_are_told_in_one_line(tmp_path):
+    folder = class_folders(tmp_path / "classes", train=4, val=2, test=2)
+    write_photo(folder / "train/ecz\nema/9.jpg", 9)
+    write_photo(folder / os.fsdecode(b"val/na\xefve/8.jpg"), 8)
+    write_photo(folder / "train/eczema/two\nlines.jpg", 7)
+    write_photo(folder / "train/eczema" / os.fsdecode(b"caf\xe9.jpg"), 6)
+    (folder / "test/eczema/bell\a.jpg").write_bytes(b"")
+    splits, rejects = read_labelled_splits(folder, 16, max_reject_fraction=0.2)
+    assert sum(map(len, splits.values())) == 18
+    assert splits["train"].conditions == CONDITIONS
+    assert {reject.item: reject.reason for reject in rejects} == {
+        r"train/ecz\nema/9.jpg": "lies in a folder whose name cannot be printed",
+        r"val/na\udcefve/8.jpg": "lies in a folder whose name cannot be printed",
+        r"test/eczema/bell\x07.jpg": "is empty",
+    }
+    ids = {*splits["train"].image_ids} - {f"p{i}.jpg" for i in range(100)}
+    assert ids == {r"two\nlines.jpg", r"caf\udce9.jpg"}
+    assert {r"two\nlines", r"caf\udce9"} < {*splits["train"].cases}
+    with pytest.raises(InputError, match=r"3 of 21 .*bad.*ecz\\nema") as error:
+        read_labelled_splits(folder, 16, max_reject_fraction=0.0)
+    assert str(error.value).isprintable()
 
 
 def test_splits_without_a_name_go_by_the_hash_of_the_case(tmp_path):
@@ -172,7 +244,7 @@ def test_pixels_are_mapped_from_a_file_without_a_name(tmp_path):
     some = train.take([4, 0, 5], cache)
     assert isinstance(some.images, np.memmap) and os.listdir(cache) == []
     np.testing.assert_array_equal(some.images, np.asarray(train.images)[[4, 0, 5]])
-    assert some.image_ids.tolist() == [f"photos/{i}.png" for i in (4, 0, 5)]
+    assert some.image_ids.tolist() == [f"{i}.png" for i in (4, 0, 5)]
     assert some.labels.tolist() == [0, 0, 1] and some.skin_types.tolist() == [4, 0, 5]
     assert len(train.take(train.labels == 1)) == 3
     assert len(train.take([])) == 0
@@ -237,7 +309,7 @@ def test_folders_of_splits_and_classes(tmp_path):
     assert rejects == [] and list(splits) == ["train", "validation", "test"]
     assert splits["train"].cases.tolist() == ["p0", "p1", "p2", "p3"]
     assert splits["train"].labels.tolist() == [0, 0, 1, 1]
-    assert splits["validation"].image_ids[0] == "val/eczema/p4.jpg"
+    assert splits["validation"].image_ids[0] == "p4.jpg"
     assert splits["test"].skin_types.tolist() == [0, 0]
 
 
@@ -478,6 +550,16 @@ def test_tfds_that_cannot_be_used_says_why(tmp_path):
     ):
         with pytest.raises(InputError, match=message):
             read_labelled_splits(source, 16)
+
+
+def test_tfds_in_a_format_that_tensorflow_alone_cannot_read(tmp_path):
+    examples = {"train": [{"image": png(i), "label": 1 + i} for i in range(2)]}
+    source = make_tfds(tmp_path / "photos", examples, LABEL)
+    path = tmp_path / "photos/dataset_info.json"
+    told = json.loads(path.read_text())
+    path.write_text(json.dumps({**told, "fileFormat": "array_record"}))
+    with pytest.raises(InputError, match="array_record.*--file_format=tfrecord"):
+        read_labelled_splits(source, 16)
 
 
 def test_a_damaged_tfds_shard_is_named(tmp_path):

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import shutil
 
 import cv2
 import keras
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from tiny_pairs import make_tiny_pairs
 
+from dermgan_tf.anonymous_ids import anonymous_case_id
 from dermgan_tf.embeddings import Embedding
 from dermgan_tf.errors import InputError
 from dermgan_tf.judging.memorization import turned
@@ -229,6 +231,25 @@ def test_a_generator_that_saw_other_cases_is_refused_by_name(pairs):
         match="trained on 4 of 8 cases .*'case1', 'case2', 'case3' and 1 more; .*split",
     ):
         require_gan_inside(fingerprint, pairs, ["case6", "case7", "case8", "case9"])
+
+
+def test_case_ids_are_compared_under_one_salt(pairs, tmp_path):
+    salt, fingerprint = b"0123456789abcdef", read_pairs_info(pairs).fingerprint
+    cases = sorted({pair["case_id"] for pair in read_pairs(pairs, "train")})
+    hashed = sorted(anonymous_case_id(case, salt) for case in cases)
+    assert require_gan_inside(fingerprint, pairs, hashed, salt) == hashed
+    with pytest.raises(InputError, match="trained on 8 of 8 cases"):
+        require_gan_inside(fingerprint, pairs, hashed)
+    # The same pairs, told to be anonymized: their ids are not hashed once more.
+    told = shutil.copytree(pairs, tmp_path / "told")
+    info = json.loads((told / "pairs.json").read_text())
+    (told / "pairs.json").write_text(json.dumps({**info, "anonymized_ids": True}))
+    for given_salt in (salt, None):
+        assert require_gan_inside(fingerprint, told, cases, given_salt) == cases
+        with pytest.raises(InputError, match="trained on 7 of 8 cases"):
+            require_gan_inside(fingerprint, told, cases[:1], given_salt)
+        with pytest.raises(InputError, match="none is one of .*same salt"):
+            require_gan_inside(fingerprint, told, hashed, given_salt)
 
 
 def test_a_generator_of_other_or_unknown_pairs_is_refused(pairs):

@@ -1,5 +1,6 @@
 """Exit codes and error lines, seen from outside the process."""
 
+import ast
 import subprocess
 import sys
 import textwrap
@@ -15,6 +16,12 @@ PROGRAM = textwrap.dedent(
     def define_flags():
         flags.DEFINE_integer("number", 1, "A number.", lower_bound=0)
         flags.DEFINE_string("fail", "", "How to fail.")
+        flags.DEFINE_string("data_dir", None, "A folder.")
+        flags.DEFINE_string("weights", "imagenet", "A name or a file.")
+        flags.DEFINE_list("gan_data_dir", [], "Folders.")
+        flags.DEFINE_multi_string("arm", [], "NAME=FILE,FILE")
+        flags.DEFINE_string("tfds", None, "A name or a folder.")
+        flags.DEFINE_string("condition", "SK/ISK", "No path.")
     def main(args):
         if args.fail == "input":
             raise InputError("photos/1.jpg: is empty")
@@ -43,6 +50,32 @@ def test_done():
 def test_flagfile(tmp_path):
     (tmp_path / "flags").write_text("--number=7\n")
     assert "number 7" in run(f"--flagfile={tmp_path / 'flags'}").stdout
+
+
+def test_flags_are_recorded_without_paths(tmp_path):
+    folder = tmp_path / "of Roe, Jane"
+    folder.mkdir()
+    done = run(
+        f"--data_dir={folder}/pairs/",
+        f"--weights={folder}/w.h5",
+        "--gan_data_dir=/Roe/a,b/c/",
+        "--arm=base=/Roe/1/x.csv,Roe/2/y.csv",
+        "--arm=other=z.csv",
+        "--tfds=derm_phantom/8_conditions_128",
+    )
+    told = ast.literal_eval(done.stdout.split(maxsplit=2)[2])
+    assert told == {
+        "number": 1,
+        "fail": "",
+        "data_dir": "(a path)",
+        "weights": "(a path)",
+        "gan_data_dir": ["(a path)", "(a path)"],
+        "arm": ["base=(a path)", "other=(a path)"],
+        "tfds": "derm_phantom/8_conditions_128",
+        "condition": "SK/ISK",
+    }
+    assert "Roe" not in run(f"--tfds={folder}").stdout
+    assert "'weights': 'imagenet'" in run().stdout
 
 
 @pytest.mark.parametrize(

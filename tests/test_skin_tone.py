@@ -1,9 +1,9 @@
 import math
-import pathlib
 
 import cv2
 import numpy as np
 import pytest
+from real_photos import PHOTOS, needs
 
 from dermgan_tf.errors import InputError
 from dermgan_tf.photo_io import read_photo
@@ -17,7 +17,7 @@ from dermgan_tf.skin_tone import (
     srgb_to_lab,
 )
 
-FOOT_ULCER = pathlib.Path(__file__).parents[2] / "shared/data/foot_ulcer"
+FOOT_ULCER = PHOTOS / "foot_ulcer"
 
 # Usual sRGB colours of the six skin types, from very light to dark.
 SKIN = [
@@ -234,7 +234,7 @@ def test_estimation_error():
     assert math.isnan(nothing["exact"])
 
 
-@pytest.mark.skipif(not FOOT_ULCER.is_dir(), reason=f"no photographs in {FOOT_ULCER}")
+@needs(FOOT_ULCER)
 def test_skin_mask_on_clinic_photographs():
     around, padding = [], []
     for path in sorted((FOOT_ULCER / "images").iterdir())[::20]:

@@ -16,15 +16,18 @@ from coloured_spots import spots
 from painted_images import Painter, paint_images
 from tiny_pairs import make_tiny_pairs
 
+from dermgan_tf.anonymous_ids import anonymous_case_id
 from dermgan_tf.classifier_training import train_classifier
 from dermgan_tf.errors import InputError
 from dermgan_tf.labelled_images import joined
 from dermgan_tf.labelled_reading import read_labelled_splits
 from dermgan_tf.photo_io import encode_png
+from dermgan_tf.predictions import read_predictions
 from pipelines import train_classifier as train_classifier_program
 
 ROOT = pathlib.Path(__file__).parents[1]
 STEPS = 40
+SALT = b"a salt of this test alone"
 SETTINGS = {
     "architecture": "small_conv",
     "batch_size": 8,
@@ -92,6 +95,7 @@ def test_synthetic_images_come_with_the_cases_of_their_generator(tmp_path, caplo
         "synthetic_ratio": None,
         "real_share": None,
         "synthetic_until": None,
+        "anonymize_ids": False,
     }
 
     def read(**changed):
@@ -132,7 +136,11 @@ def test_a_run_leaves_its_files_and_what_was_found_of_copies(image_dir, tmp_path
     output = tmp_path / "run"
     look = f"--embedding={tmp_path / 'pixels.keras'}"
     short = ("--steps=3", "--frozen_steps=1", "--validate_every=3")
-    status, stdout, stderr = finish(start_training(image_dir, output, look, *short))
+    (tmp_path / "salt").write_bytes(SALT)
+    hashed = ("--anonymize_ids", f"--id_salt_file={tmp_path / 'salt'}")
+    status, stdout, stderr = finish(
+        start_training(image_dir, output, look, *short, *hashed)
+    )
     assert status == 0, stderr
     assert "30 train, 12 validation, 9 test, 0 synthetic" in stdout
     told = json.loads((output / "classifier.json").read_text("utf-8"))
@@ -142,9 +150,18 @@ def test_a_run_leaves_its_files_and_what_was_found_of_copies(image_dir, tmp_path
     record = json.loads((output / "run.json").read_text("utf-8"))
     assert record["program"] == "train_classifier"
     assert record["flags"]["steps"] == 3 and record["seed"] == 0
+    predictions = read_predictions(output / "predictions/test.csv")
+    assert set(predictions.cases) == {
+        anonymous_case_id(f"test{i}", SALT) for i in range(9)
+    }
+    # Neither the photos' names nor the salt are in any file.
+    for path in output.rglob("*"):
+        content = path.read_bytes() if path.is_file() else b""
+        for trace in (b"test3", b"validation3", b"train3", SALT, bytes(image_dir)):
+            assert trace not in content, (path, trace)
 
     # The run knows what was found; of other photos it is looked for again.
-    splits, _ = read_labelled_splits(image_dir, 32)
+    splits, _ = read_labelled_splits(image_dir, 32, id_salt=SALT)
     args = types.SimpleNamespace(
         output_dir=output,
         check_copies=None,
@@ -160,7 +177,7 @@ def test_a_run_leaves_its_files_and_what_was_found_of_copies(image_dir, tmp_path
     found = train_classifier_program.copies_found(args, splits, None)
     assert found == told["copies"]
     copied = joined([splits["train"], splits["test"].take([0])])
-    with pytest.raises(InputError, match=r"1 of 31 .*test/.* of test/.* \(test\)"):
+    with pytest.raises(InputError, match=r"1 of 31 .*: (\S+) of \1 \(test\)"):
         train_classifier_program.copies_found(args, {**splits, "train": copied}, None)
     painted = splits["test"].take([3, 4])
     with pytest.raises(InputError, match=r"2 of 2 synthetic images \(painted\)"):

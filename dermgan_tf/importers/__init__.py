@@ -15,7 +15,7 @@ from typing import Any
 
 from dermgan_tf.annotations import PhotoAnnotation
 from dermgan_tf.errors import InputError
-from dermgan_tf.photo_io import read_photo
+from dermgan_tf.photo_io import printable, read_photo
 from dermgan_tf.progress import silent
 from dermgan_tf.skin_tone import estimate_skin_type, estimation_error
 
@@ -115,4 +115,5 @@ def in_threads(
 
 def cause(error: InputError, path: str | os.PathLike) -> str:
     """The error's text without the path, for a list that names the file already."""
-    return str(error).removeprefix(f"{os.fspath(path)}: ")
+    text = str(error).removeprefix(f"{printable(path)}: ")
+    return text.removeprefix(f"{os.fspath(path)}: ")
