@@ -147,8 +147,20 @@ class BeamPairs:
                 source.rename(source.parent / name)
                 shard["file"] = name
         features = pair_features(self._vocabulary, self._image_size)
-        write_metadata(self._folder, features, shards, self._record_bytes)
+        with self._a_shard_here(shards):
+            write_metadata(self._folder, features, shards, self._record_bytes)
         return {"fingerprint": pairs_fingerprint(shards), "shards": shards}
+
+    @contextlib.contextmanager
+    def _a_shard_here(self, shards: dict[str, list[dict[str, Any]]]) -> Iterator[None]:
+        """TensorFlow Datasets learns how shards are named by looking at one."""
+        path = self._folder / next(iter(shards.values()))[0]["file"]
+        if path.exists():
+            yield
+            return
+        path.touch()
+        yield
+        path.unlink()
 
 
 def planned_parts(
