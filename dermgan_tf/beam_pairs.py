@@ -147,8 +147,22 @@ class BeamPairs:
                 source.rename(source.parent / name)
                 shard["file"] = name
         features = pair_features(self._vocabulary, self._image_size)
-        write_metadata(self._folder, features, shards, self._record_bytes)
+        with self._names_here(shards):
+            write_metadata(self._folder, features, shards, self._record_bytes)
         return {"fingerprint": pairs_fingerprint(shards), "shards": shards}
+
+    @contextlib.contextmanager
+    def _names_here(self, shards: dict[str, list[dict[str, Any]]]) -> Iterator[None]:
+        """TensorFlow Datasets learns the names of shards by looking at their folder."""
+        named = [
+            self._folder / shard["file"] for own in shards.values() for shard in own
+        ]
+        absent = [path for path in named if not path.exists()]
+        for path in absent:
+            path.touch()
+        yield
+        for path in absent:
+            path.unlink()
 
 
 def planned_parts(
