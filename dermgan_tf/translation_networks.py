@@ -95,17 +95,18 @@ def build_domain_discriminator(
     return keras.Model(inputs, logits, name=name)
 
 
-def composed(photo, painted, mask):
+def composed(photo, painted, mask, image_size: int | None = None):
     """Takes the painted image inside the mask, the photo outside, with a soft border.
 
     The border lies within the mask: outside, each pixel is the photo's. A mask that is
     narrower than two borders (a sixteenth of the image's side) is not covered fully.
 
     Args:
-        photo, painted: float32 [N, S, S, 3].
-        mask: float32 [N, S, S, 1], 0 or 1.
+        photo, painted: float32 [N, H, W, 3].
+        mask: float32 [N, H, W, 1], 0 or 1.
+        image_size: int. The side S that the border's width is a share of; default: H.
     """
-    side = 2 * max(1, round(BORDER * photo.shape[1])) + 1
+    side = 2 * max(1, round(BORDER * (image_size or photo.shape[1]))) + 1
     share = ops.average_pool(mask, side, strides=1, padding="same")
     # The share of the mask in a square around a pixel of its straight edge is a half.
     opacity = mask * ops.clip(2.0 * share - 1.0, 0.0, 1.0)
