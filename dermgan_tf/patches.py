@@ -137,7 +137,8 @@ def load_patches(
     def scaled(images):
         return tf.cast(images, tf.float32) / 127.5 - 1.0
 
-    def scale(images, masks):
+    def scale(batch):
+        images, masks = batch
         return scaled(images), tf.cast(masks > 127, tf.float32)
 
     domains, damages = [], []

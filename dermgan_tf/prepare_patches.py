@@ -82,6 +82,7 @@ def prepare_patches(
     overwrite: bool = False,
     progress: Callable[..., Iterable] = silent,
     rejects: Sequence[Reject] = (),
+    crash_safe: bool | None = None,
     id_salt: bytes | None = None,
 ) -> dict[str, Any]:
     """Cuts patches of healthy skin and of pathology, and writes them with their masks.
@@ -112,6 +113,8 @@ def prepare_patches(
         overwrite: bool. Whether to replace a non-empty `output_dir`.
         progress: wraps the loop over photos; see `dermgan_tf.progress`.
         rejects: bad items found before, to count and list along.
+        crash_safe: bool. Whether photos are decoded in processes of their own, so that
+            a decoder that crashes costs its photo only. None = with several workers.
         id_salt: see `dermgan_tf.anonymous_ids.read_salt`; None = ids as they are.
 
     Returns:
@@ -137,6 +140,7 @@ def prepare_patches(
             max_reject_fraction,
             progress,
             rejects,
+            crash_safe,
             id_salt,
         )
 
@@ -152,6 +156,7 @@ def write_patches(
     max_reject_fraction: float = 0.1,
     progress: Callable[..., Iterable] = silent,
     rejects: Sequence[Reject] = (),
+    crash_safe: bool | None = None,
     id_salt: bytes | None = None,
 ) -> dict[str, Any]:
     """`prepare_patches` into an empty folder, for callers that add to it."""
@@ -179,10 +184,10 @@ def write_patches(
         splits=DOMAIN_SPLITS,
         unit="patches",
         description="Patches of healthy skin and of pathology, with its masks.",
-        homepage="https://doi.org/10.1007/978-3-030-58309-5_8",  # Furger et al. 2020
+        homepage="https://doi.org/10.1007/978-3-030-58309-5_15",  # Furger et al. 2020
     )
     total, summary = len(jobs) + len(rejects), _Summary()
-    outcomes = _outcomes(work, jobs, workers)
+    outcomes = _outcomes(work, jobs, workers, crash_safe)
     with contextlib.closing(outcomes):
         for outcome in progress(outcomes, total=len(jobs), desc="cutting"):
             if outcome.reject:
@@ -229,11 +234,14 @@ def _jobs(photos, id_salt: bytes | None) -> list[_Job]:
 
 
 def _outcomes(
-    work: Callable[[_Job], _Outcome], jobs: Sequence[_Job], workers: int | None
+    work: Callable[[_Job], _Outcome],
+    jobs: Sequence[_Job],
+    workers: int | None,
+    crash_safe: bool | None,
 ) -> Iterator[_Outcome]:
-    """`map(work, jobs)`; with several workers, a crashing decoder costs its photo."""
+    """`map(work, jobs)`, over processes or not."""
     workers = min(workers or os.cpu_count() or 1, len(jobs))
-    if workers <= 1:
+    if workers <= 1 and not crash_safe or not jobs:
         yield from map(work, jobs)
         return
     results = isolated_map(work, jobs, workers, _one_thread)

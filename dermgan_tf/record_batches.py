@@ -32,7 +32,7 @@ def record_batches(
     repeat: bool,
     seed: int,
     start_step: int,
-    scale: Callable[..., dict[str, Any]],
+    scale: Callable[[tuple], Any],
 ):
     """Reads, shuffles, decodes, turns and batches the records of shards.
 
@@ -52,7 +52,7 @@ def record_batches(
         start_step: int ≥ 0. The number of batches to leave out at the beginning. Whole
             epochs are passed over without reading; within one, records are read, not
             decoded.
-        scale: TensorFlow function of a batch, the tuple stacked, that gives a dict.
+        scale: TensorFlow function of a batch, a tuple of uint8 [B, S, S, C].
 
     Returns:
         tf.data.Dataset of what `scale` gives.

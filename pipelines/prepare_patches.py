@@ -141,6 +141,7 @@ def main(args):
             max_reject_fraction=args.max_reject_fraction,
             progress=program.progress,
             rejects=rejects,
+            crash_safe=not args.phantom or None,
             id_salt=id_salt,
         )
         seconds = time.monotonic() - start

@@ -231,7 +231,7 @@ def test_bad_photos_are_listed(clinic, tmp_path):
     rejects = (tmp_path / "patches" / "rejects.csv").read_text().splitlines()[1:]
     assert sorted(rejects) == [
         '00.png,"mask 00.png is 48 × 40 pixels, the photo 48 × 48"',
-        '02.png,"is 12 × 12 pixels, smaller than a patch of 16"',
+        "02.png,is 12 × 12 pixels; at least 16 a side needed",
         "03.png,has no mask 03.*",
     ]
     assert "bad items, see rejects.csv: 3" in done.stdout
@@ -273,6 +273,8 @@ def test_an_empty_domain_is_an_error(changes, message, tmp_path):
 
 
 def test_bad_arguments(data_dir, tmp_path):
+    with pytest.raises(InputError, match="is 48 × 48 pixels, smaller than a patch of"):
+        prepare_patches(spot_scenes(), tmp_path / "out", 64, workers=1)
     with pytest.raises(InputError, match="image size 20: want one of 16, 32"):
         prepare_patches(spot_scenes(), tmp_path / "out", 20)
     with pytest.raises(InputError, match="the least first; got 0.5, 0.2"):
