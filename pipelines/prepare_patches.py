@@ -86,6 +86,14 @@ def define_flags():
             default,
             f"Least and most share, 0 to 1, of {what} pixels in a {domain} patch.",
         )
+    flags.DEFINE_float(
+        "healthy_margin",
+        0.04,
+        "How far healthy patches stay from pathology, as a share of the photo's "
+        "shorter side: what lies around a wound is not healthy either.",
+        lower_bound=0,
+        upper_bound=1,
+    )
     flags.DEFINE_integer("seed", 0, "Seed of the random windows.", lower_bound=0)
     flags.DEFINE_integer(
         "workers",
@@ -136,6 +144,7 @@ def main(args):
             image_size=args.image_size,
             patches_per_photo=args.patches_per_photo,
             shares=shares,
+            healthy_margin=args.healthy_margin,
             seed=args.seed,
             workers=args.workers,
             max_reject_fraction=args.max_reject_fraction,

@@ -112,7 +112,7 @@ def test_losses_are_their_formulas():
     )
     assert float(losses.relevancy_loss(x, y, m)) == pytest.approx(expected, rel=1e-5)
     assert float(losses.relevancy_loss(x, y, np.ones_like(m))) == 0
-    variation = tf.image.total_variation(x).numpy() / (15 * 16 * 3)
+    variation = tf.image.total_variation(tf.constant(x)).numpy() / (15 * 16 * 3)
     assert float(losses.total_variation_loss(x)) == pytest.approx(
         variation.mean(), rel=1e-5
     )
