@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from dermgan_tf import losses
+from dermgan_tf.checkpoints import Checkpoints
 from dermgan_tf.cyclegan import CycleGAN
 from dermgan_tf.image_pool import ImagePool
 from dermgan_tf.lesion_translation import LesionTranslation
@@ -238,6 +239,37 @@ def test_models_save_and_load(tmp_path):
         np.testing.assert_array_equal(
             loaded(data["healthy"], data["mask"]), model(data["healthy"], data["mask"])
         )
+
+
+def test_a_cyclegan_goes_on_from_its_state(tmp_path):
+    """All that a step depends on is in the state, the pools of past images too."""
+
+    def built():
+        keras.utils.set_random_seed(5)
+        model = build_cyclegan(
+            {**SETTINGS, "pool_size": 4}, seed=7, ema_decay=0.9, batch_size=2
+        )
+        model.compile()
+        step = tf.Variable(0, dtype=tf.int64)
+        return model, Checkpoints(tmp_path, 2, **model.state(step))
+
+    whole, checkpoints = built()
+    for step in range(6):
+        if step == 4:
+            checkpoints.save(step)
+        values = whole.train_step(tensors(seed=step))
+    later, checkpoints = built()
+    assert checkpoints.restore() == 4
+    for step in (4, 5):
+        resumed = later.train_step(tensors(seed=step))
+    for name, value in values.items():
+        assert float(resumed[name]) == float(value), name
+    for ours, theirs in zip(later.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    for name in ("adder_pool", "remover_pool"):
+        ours, theirs = (getattr(model, name).images.numpy() for model in (later, whole))
+        np.testing.assert_array_equal(ours, theirs)
+        assert np.abs(theirs).max(axis=(2, 3, 4)).all()  # full: two slots a place
 
 
 def numbered(values):
