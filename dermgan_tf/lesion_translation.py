@@ -26,10 +26,11 @@ class LesionTranslation(AdversarialModel):
     so that it looks where the change is.
 
     Unlike in the source, what is painted replaces the photo inside the mask only, with
-    a soft border (`compose`). Outside, the photo stays to the bit, whatever the network
-    does there, and the discriminator cannot be pleased by changing all of the image.
-    The relevancy loss is on what the network itself paints: that keeps it near to the
-    photo, and the border without a seam. `compose=False` is the source's way.
+    a soft border around it (`compose`). Beyond, the photo stays to the bit, whatever
+    the network does there, and the discriminator cannot be pleased by changing all of
+    the image. The relevancy loss is on what the network itself paints: that keeps it
+    near to the photo, and the border without a seam. `compose=False` is the source's
+    way.
 
     Args:
         generator: as of `build_translator`, reading [photo, mask].

@@ -18,7 +18,7 @@ ARCHITECTURES = ("resnet", "unet")
 IMAGE_SIZES = (16, 32, 64, 128, 256, 512)
 # Residual blocks by image size: CycleGAN's 6 up to 128 pixels, 9 from 256 on.
 _MANY_BLOCKS_FROM = 256
-# The border of a composition ramps over this share of the image's side.
+# The border of a composition fades over this share of the image's side.
 BORDER = 1 / 32
 
 
@@ -98,20 +98,26 @@ def build_domain_discriminator(
 def composed(photo, painted, mask, image_size: int | None = None):
     """Takes the painted image inside the mask, the photo outside, with a soft border.
 
-    The border lies within the mask: outside, each pixel is the photo's. A mask that is
-    narrower than two borders (a sixteenth of the image's side) is not covered fully.
+    The border lies around the mask: inwards it would leave a rim of what is to be
+    removed, as masks are drawn tightly. Beyond it each pixel is the photo's, to the
+    bit.
 
     Args:
         photo, painted: float32 [N, H, W, 3].
         mask: float32 [N, H, W, 1], 0 or 1.
         image_size: int. The side S that the border's width is a share of; default: H.
     """
-    side = 2 * max(1, round(BORDER * (image_size or photo.shape[1]))) + 1
-    share = ops.average_pool(mask, side, strides=1, padding="same")
-    # The share of the mask in a square around a pixel of its straight edge is a half.
-    opacity = mask * ops.clip(2.0 * share - 1.0, 0.0, 1.0)
+    border = border_width(image_size or photo.shape[1])
+    share = ops.average_pool(mask, 2 * border + 1, strides=1, padding="same")
+    # On a straight edge the share falls from nearly a half, beside it, to 0.
+    opacity = ops.maximum(mask, ops.minimum(2.0 * share, 1.0))
     # So written, and not as a mean of both, it leaves the photo's very bits.
     return ops.where(opacity > 0, photo + opacity * (painted - photo), photo)
+
+
+def border_width(image_size: int) -> int:
+    """How many pixels around a mask change, of patches of that side."""
+    return max(1, round(BORDER * image_size))
 
 
 def _apply_resnet(x, base_filters: int, blocks: int):

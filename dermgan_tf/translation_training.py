@@ -296,7 +296,7 @@ class TranslationSheets(SampleSheets):
             changed = translate_bytes(self.translators[direction], photos, masks)
             rows += before_and_after(photos, masks, changed, twins)
             labels += [direction] * len(photos)
-        columns = ["photo", "mask", "synthetic", "difference × 4", "true twin"]
+        columns = ["photo", "mask", "synthetic", "difference x 4", "true twin"]
         shown = max(len(row) for row in rows)
         return contact_sheet(
             rows,

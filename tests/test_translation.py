@@ -86,16 +86,13 @@ def test_composition_leaves_the_outside_to_the_bit():
     mask[0, 10:50, 20:60] = 1
     photo, painted = data["healthy"], data["pathology"]
     result = np.asarray(composed(photo, painted, mask))
-    outside = mask[..., 0] == 0
-    np.testing.assert_array_equal(result[outside], photo[outside])
-    core = np.zeros((64, 64), bool)
-    core[12:48, 22:58] = True  # two pixels of soft border
-    np.testing.assert_allclose(result[0][core], painted[0][core], atol=1e-6)
-    # From the edge inwards it only grows: 0, then a part, then all.
-    share = (result - photo)[0, 30, 18:26] / (painted - photo)[0, 30, 18:26]
-    share = share.mean(-1)
-    assert (np.diff(share) >= -1e-5).all() and share[0] == 0
-    assert 0 < share[2] < 1 and share[-1] == pytest.approx(1, abs=1e-5)
+    inside = mask[..., 0] == 1
+    np.testing.assert_allclose(result[inside], painted[inside], atol=1e-6)
+    beyond = np.ones((2, 64, 64), bool)
+    beyond[0, 8:52, 18:62] = False  # two pixels of soft border
+    np.testing.assert_array_equal(result[beyond], photo[beyond])
+    share = (result - photo)[0, 30, 16:22] / (painted - photo)[0, 30, 16:22]
+    np.testing.assert_allclose(share.mean(-1), [0, 0, 0.4, 0.8, 1, 1], atol=1e-4)
 
 
 def test_a_mask_of_the_whole_photo_takes_all_that_is_painted():
@@ -155,9 +152,9 @@ def test_lesion_translation_plays_by_its_losses(direction):
     for b, a, g in zip(before, after, gradients, strict=True):
         np.testing.assert_allclose(a, b - 0.1 * g, atol=1e-5)
     changed = model(source, mask)
-    np.testing.assert_array_equal(
-        changed.numpy()[mask[..., 0] == 0], source.numpy()[mask[..., 0] == 0]
-    )
+    beyond = np.ones((2, 16, 16), bool)
+    beyond[:, 3:13, 4:14] = False  # the mask, and a pixel around it
+    np.testing.assert_array_equal(changed.numpy()[beyond], source.numpy()[beyond])
     assert np.abs(changed - source).max() > 0.1
     with pytest.raises(ValueError, match=f"trained to {direction}"):
         model.translate(source, mask, "repaint")
