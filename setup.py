@@ -21,6 +21,9 @@ PROGRAMS = [
     "train_classifier",
     "compare_classifiers",
     "augmentation_study",
+    "prepare_patches",
+    "train_lesion_translation",
+    "export_translator",
 ]
 
 setup(

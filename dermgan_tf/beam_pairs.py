@@ -25,16 +25,10 @@ from dermgan_tf.errors import Reject
 from dermgan_tf.isolated_map import IsolatedCrew, Lost
 from dermgan_tf.output_folder import tensorflow_errors_as_os_errors
 from dermgan_tf.pairs import SPLITS, pair_features
-from dermgan_tf.pairs_writer import (
-    SHARD_BYTES,
-    pair_record,
-    pairs_fingerprint,
-    sha256_of_file,
-    shard_name,
-    write_metadata,
-)
+from dermgan_tf.pairs_writer import PAIRS, pair_record
 from dermgan_tf.photo_io import MAX_BYTES
 from dermgan_tf.photo_pairs import PhotoPairs
+from dermgan_tf.records_writer import SHARD_BYTES, serialized, sha256_of_file
 from dermgan_tf.remote_storage import fetch, is_remote, put
 from dermgan_tf.vocabulary import Vocabulary
 
@@ -142,14 +136,14 @@ class BeamPairs:
         for split in sorted(self._shards, key=SPLITS.index):
             shards[split] = self._shards[split]
             for number, shard in enumerate(shards[split]):
-                name = shard_name(split, number, len(shards[split]))
+                name = PAIRS.shard_name(split, number, len(shards[split]))
                 source = epath.Path(self._run.folder) / shard["file"]
                 source.rename(source.parent / name)
                 shard["file"] = name
         features = pair_features(self._vocabulary, self._image_size)
         with self._names_here(shards):
-            write_metadata(self._folder, features, shards, self._record_bytes)
-        return {"fingerprint": pairs_fingerprint(shards), "shards": shards}
+            PAIRS.write_metadata(self._folder, features, shards, self._record_bytes)
+        return {"fingerprint": PAIRS.fingerprint(shards), "shards": shards}
 
     @contextlib.contextmanager
     def _names_here(self, shards: dict[str, list[dict[str, Any]]]) -> Iterator[None]:
@@ -254,7 +248,7 @@ class _Cutter:
         ):
             for outcome in cut:
                 for pair in outcome.pairs:
-                    record = pair_record(self._features, pair)
+                    record = serialized(self._features, pair_record(pair))
                     writer.write(record)
                     place = _Place(end + _BEFORE, len(record))
                     pair["image"] = pair["semantic_map"] = place

@@ -1,6 +1,6 @@
-"""DermGAN's losses (arXiv 1911.08716). Images are float [N, S, S, 3] in [-1, 1].
+"""Losses of DermGAN (arXiv 1911.08716) and of translation (Furger et al. 2020).
 
-All return a scalar float32.
+Images are float [N, S, S, 3] in [-1, 1]. All return a scalar float32.
 """
 
 from keras import ops
@@ -50,6 +50,29 @@ def diversity_loss(synthetic, other):
     """
     difference = ops.abs(_float32(synthetic) - _float32(other))
     return ops.mean(1.0 / (ops.mean(difference, axis=(1, 2, 3)) + 0.01))
+
+
+def relevancy_loss(photo, painted, mask):
+    """Mean squared difference outside the mask (Furger et al. 2020).
+
+    Per image Σ(x - y)²·(1 - M) / (3·max(1, Σ(1 - M))), then the mean over the batch.
+
+    Args:
+        photo, painted: [N, S, S, 3].
+        mask: [N, S, S, 1], 1 where the photo may change and 0 elsewhere.
+    """
+    outside = 1.0 - _float32(mask)
+    difference = ops.square(_float32(photo) - _float32(painted)) * outside
+    area = ops.maximum(ops.sum(outside, axis=(1, 2, 3)), 1.0)
+    return ops.mean(ops.sum(difference, axis=(1, 2, 3)) / (3.0 * area))
+
+
+def total_variation_loss(images):
+    """Mean absolute difference of neighbouring pixels, of both directions, summed."""
+    images = _float32(images)
+    down = ops.mean(ops.abs(images[:, 1:] - images[:, :-1]))
+    across = ops.mean(ops.abs(images[:, :, 1:] - images[:, :, :-1]))
+    return down + across
 
 
 def generator_adversarial_loss(synthetic_logits):

@@ -13,15 +13,15 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from absl import logging
 
-from dermgan_tf.corrupt_records import (
-    Damage,
-    Shard,
-    first_corrupt_record,
-    without_corrupt_records,
-)
+from dermgan_tf.corrupt_records import Damage, Shard
 from dermgan_tf.errors import InputError
+from dermgan_tf.record_batches import (
+    record_batches,
+    record_count,
+    require_sound_shards,
+    usable_shards,
+)
 from dermgan_tf.vocabulary import Vocabulary
 
 DATASET_NAME = "pairs"
@@ -29,12 +29,7 @@ INFO_FILE = "pairs.json"
 FORMAT_VERSION = 1
 SPLITS = ("train", "validation", "test")
 
-# Records are shuffled within windows of about this many bytes, of shards in random
-# order: a full shuffle for small data, bounded memory for large.
-SHUFFLE_BYTES = 128 << 20
-MIXED_SHARDS = 4
-# Enough for thousands of pairs a second; fewer cores share them.
-PARALLEL_DECODES = 16
+_IMAGES = ("semantic_map", "image")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,62 +163,30 @@ def load_pairs(
         raise InputError(
             f"batch size {batch_size}, start step {start_step}: want at least 1 and 0"
         )
-    count = _count(shards)
+    count = record_count(shards)
     if repeat and count < batch_size:
         raise InputError(
             f"split {split!r} of {os.fspath(data_dir)} has {count} pairs, fewer than "
             f"one batch of {batch_size}; take a smaller batch or prepare more crops"
         )
-    fold_in = tf.random.experimental.stateless_fold_in
-    # Three independent streams; on the CPU, as accelerators may draw other numbers.
-    with tf.device("/cpu:0"):
-        base_seed = tf.constant([seed % 2**31, 0x9A125], tf.int32)
-        shard_seed, record_seed, augment_seed = (
-            fold_in(base_seed, i) for i in range(3)
-        )
-
-    def decode(number, record):
-        semantic_map, image = _decode(record, info.image_size)
-        if augment:
-            bits = tf.random.stateless_uniform(
-                [3], fold_in(augment_seed, number), 0, 2, tf.int32, alg="philox"
-            )
-            semantic_map, image = _flip_and_transpose((semantic_map, image), bits > 0)
-        return {"semantic_map": semantic_map, "image": image}
 
     def scale(batch):
-        return {key: tf.cast(v, tf.float32) / 127.5 - 1.0 for key, v in batch.items()}
+        return {
+            key: tf.cast(image, tf.float32) / 127.5 - 1.0
+            for key, image in zip(_IMAGES, batch, strict=True)
+        }
 
-    start = start_step * batch_size
-    if repeat:
-        epochs = tf.data.Dataset.range(start // count, 2**30)
-        skipped, num_batches = start % count, tf.data.INFINITE_CARDINALITY
-    else:
-        # One epoch, of another number at every iteration.
-        epochs = tf.data.Dataset.random(seed, rerandomize_each_iteration=True)
-        epochs = epochs.take(1).map(lambda number: number % 2**30)
-        skipped, num_batches = start, -(-max(count - start, 0) // batch_size)
-    if shuffle:
-        records = _shuffled_records(
-            shards, epochs, shard_seed, record_seed, min_window=batch_size
-        )
-    else:
-        records = _ordered_records(shards, epochs)
-    dataset = records.skip(skipped).map(
-        decode, num_parallel_calls=PARALLEL_DECODES, deterministic=True
+    dataset = record_batches(
+        shards,
+        _decoder(info),
+        batch_size,
+        shuffle=shuffle,
+        augment=augment,
+        repeat=repeat,
+        seed=seed,
+        start_step=start_step,
+        scale=scale,
     )
-    # Bytes are turned and batched, floats only scaled: they take four times the memory.
-    dataset = dataset.batch(batch_size, drop_remainder=repeat).map(scale)
-    dataset = dataset.apply(tf.data.experimental.assert_cardinality(num_batches))
-    options = tf.data.Options()
-    options.deterministic = True
-    # All depths are set: what is read ahead must not grow with the free memory.
-    options.autotune.enabled = False
-    # Shards are few and nested in epochs: workers share pairs out, not files.
-    options.experimental_distribute.auto_shard_policy = (
-        tf.data.experimental.AutoShardPolicy.DATA
-    )
-    dataset = dataset.prefetch(2).with_options(options)
     dataset.damages = tuple(damages)
     return dataset
 
@@ -320,12 +283,7 @@ def require_sound_records(data_dir: str | os.PathLike, split: str) -> None:
     To be asked when an iteration has failed: TensorFlow's errors name no file.
     """
     info = read_pairs_info(data_dir)
-    shards = _checked_shards(data_dir, info, split)
-    if corrupt := first_corrupt_record(shards, _decoder(info)):
-        raise InputError(
-            f"{corrupt}; prepare or copy the pairs again, or train with "
-            "skip_corrupt_records"
-        )
+    require_sound_shards(data_dir, info.shards, split, _decoder(info), "pairs")
 
 
 def pair_features(vocabulary: Vocabulary, image_size: int):
@@ -352,107 +310,12 @@ def pair_features(vocabulary: Vocabulary, image_size: int):
     )
 
 
-def _ordered_records(shards: list[Shard], epochs):
-    """Yields (number of the pair over all epochs, record)."""
-    import tensorflow as tf
-
-    paths, count = [shard.path for shard in shards], _count(shards)
-    return epochs.flat_map(
-        lambda epoch: tf.data.TFRecordDataset(paths).enumerate(epoch * count)
-    )
-
-
-def _shuffled_records(
-    shards: list[Shard], epochs, shard_seed, record_seed, min_window: int
-):
-    """Yields (number of the pair over all epochs, record) in an epoch's own order."""
-    import tensorflow as tf
-
-    fold_in = tf.random.experimental.stateless_fold_in
-    permuted = tf.random.experimental.stateless_shuffle
-    paths, count = [shard.path for shard in shards], _count(shards)
-    num_bytes = sum(shard.bytes for shard in shards)
-    window = min(count, max(min_window, SHUFFLE_BYTES * count // max(num_bytes, 1)))
-
-    def epoch_windows(epoch):
-        """Yields (number of the first pair, records, their order)."""
-        files = permuted(tf.constant(paths), fold_in(shard_seed, epoch))
-        records = tf.data.Dataset.from_tensor_slices(files).interleave(
-            tf.data.TFRecordDataset, cycle_length=MIXED_SHARDS
-        )
-        epoch_seed = fold_in(record_seed, epoch)
-        return (
-            records.batch(window)
-            .enumerate()
-            .map(
-                lambda i, block: (
-                    epoch * count + i * window,
-                    block,
-                    permuted(tf.range(tf.size(block)), fold_in(epoch_seed, i)),
-                )
-            )
-        )
-
-    def in_order(first, block, order):
-        """Takes the records one by one: no second window is made of them."""
-        order = tf.data.Dataset.from_tensor_slices(order)
-        return order.map(lambda place: block[place]).enumerate(first)
-
-    # The next window is read while the pairs of one are used. One thread reads: with
-    # more, their allocations scatter over ever more memory.
-    return epochs.flat_map(epoch_windows).prefetch(1).flat_map(in_order)
-
-
 def _usable_shards(
     data_dir, info: PairsInfo, split: str, skip_corrupt_records: bool
 ) -> tuple[list[Shard], list[Damage]]:
-    shards = _checked_shards(data_dir, info, split, any_length=skip_corrupt_records)
-    if not skip_corrupt_records:
-        return shards, []
-    sound, damages = without_corrupt_records(shards, _decoder(info))
-    if damages:
-        logging.warning(
-            "Of %d pairs for %s %d are skipped, as their records are corrupt: %s",
-            info.counts[split],
-            split,
-            sum(damage.lost for damage in damages),
-            "; ".join(map(str, damages)),
-        )
-    if not _count(sound):
-        raise InputError(
-            f"{os.fspath(data_dir)}: all records of split {split!r} are corrupt; "
-            "prepare or copy the pairs again"
-        )
-    return sound, damages
-
-
-def _checked_shards(
-    data_dir, info: PairsInfo, split: str, any_length: bool = False
-) -> list[Shard]:
-    """A split's shards; InputError unless all are there in full length."""
-    from etils import epath
-
-    if split not in info.shards:
-        raise InputError(
-            f"{os.fspath(data_dir)} has no split {split!r}; it has: "
-            f"{', '.join(info.shards)}"
-        )
-    shards = []
-    for shard in info.shards[split]:
-        path = epath.Path(data_dir) / shard["file"]
-        size = path.stat().length if path.exists() else None
-        if size is None or (size != shard["bytes"] and not any_length):
-            found = "is missing" if size is None else f"has {size} bytes"
-            raise InputError(
-                f"{path} {found}, its record says {shard['bytes']} bytes; "
-                "prepare or copy the pairs again"
-            )
-        shards.append(Shard(os.fspath(path), shard["pairs"], shard["bytes"]))
-    return shards
-
-
-def _count(shards: list[Shard]) -> int:
-    return sum(shard.records for shard in shards)
+    return usable_shards(
+        data_dir, info.shards, split, _decoder(info), skip_corrupt_records, "pairs"
+    )
 
 
 def _decoder(info: PairsInfo) -> Callable[[Any], Any]:
@@ -463,25 +326,10 @@ def _decode(record, image_size: int):
     """Map and image of a record, uint8 [S, S, 3] each."""
     import tensorflow as tf
 
-    keys = ("semantic_map", "image")
     feature = tf.io.FixedLenFeature([], tf.string)
-    parsed = tf.io.parse_single_example(record, dict.fromkeys(keys, feature))
+    parsed = tf.io.parse_single_example(record, dict.fromkeys(_IMAGES, feature))
     shape = (image_size, image_size, 3)
     return tuple(
         tf.ensure_shape(tf.io.decode_png(parsed[key], channels=3), shape)
-        for key in keys
+        for key in _IMAGES
     )
-
-
-def _flip_and_transpose(images, choices):
-    """One of the square's 8 symmetries: transposed, upside down, mirrored, or not."""
-    import tensorflow as tf
-
-    def changed(images, choice, change):
-        return tf.cond(choice, lambda: tuple(map(change, images)), lambda: images)
-
-    images = changed(images, choices[0], lambda image: tf.transpose(image, [1, 0, 2]))
-    # Rows one by one: quicker than reverse, which has a fast way for columns only.
-    rows = tf.range(tf.shape(images[0])[0] - 1, -1, -1)
-    images = changed(images, choices[1], lambda image: tf.gather(image, rows))
-    return changed(images, choices[2], lambda image: tf.reverse(image, [1]))

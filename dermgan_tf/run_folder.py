@@ -98,7 +98,7 @@ def require_same(
     for name in now:
         if name in changeable or then.get(name) == now[name]:
             continue
-        if name == "conditions":
+        if name == "conditions" and name in earlier:
             ours, theirs = (Vocabulary(s[name]) for s in (earlier, settings))
             ours.require_equal(theirs, f"the run in {folder}", "the data")
         if name in _OF_THE_DATA:

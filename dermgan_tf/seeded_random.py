@@ -30,7 +30,7 @@ class SeededDropout(keras.layers.Layer):
 
     def call(self, inputs, seed):
         _, height, width, channels = inputs.shape
-        bits = _random_bits(seed, self.salt, height, width, channels)
+        bits = random_bits(seed, self.salt, height, width, channels)
         kept = ops.bitwise_and(bits, 0x7FFFFFFF) >= round(self.rate * 2**31)
         scale = ops.cast(1 / (1 - self.rate), inputs.dtype)
         return inputs * ops.cast(kept, inputs.dtype) * scale
@@ -70,7 +70,7 @@ class SeededNoise(keras.layers.Layer):
 
     def call(self, inputs, seed):
         _, height, width, _ = inputs.shape
-        bits = _random_bits(seed, self.salt, height, width, 1)
+        bits = random_bits(seed, self.salt, height, width, 1)
         # Four random bytes make a sum that is near enough to normal, within ±3.5.
         bytes_ = (ops.bitwise_and(_logical_shift(bits, 8 * i), 0xFF) for i in range(4))
         total = sum(bytes_)
@@ -84,7 +84,7 @@ class SeededNoise(keras.layers.Layer):
         return {**super().get_config(), "salt": self.salt}
 
 
-def _random_bits(seed, salt: int, height: int, width: int, channels: int):
+def random_bits(seed, salt: int, height: int, width: int, channels: int):
     """Random int32 [N, height, width, channels], from seed int32 [N] and salt."""
     places = ops.arange(height * width * channels, dtype="int32")
     start = _hash(ops.cast(seed, "int32") ^ _hash_int(salt + 1))

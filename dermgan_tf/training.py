@@ -1,90 +1,38 @@
 """Training of DermGAN on a pairs folder: resumable, watched, on one device or many."""
 
-import contextlib
-import dataclasses
-import math
 import os
-import pathlib
-import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
 
-import keras
 import tensorflow as tf
-from tensorflow.python.framework.ops import gradient_registry
+from absl import logging
 
-from dermgan_tf.adam import Adam
-from dermgan_tf.checkpoints import Checkpoints, saved_steps
-from dermgan_tf.corrupt_records import Damage
+from dermgan_tf.adversarial_training import (
+    RunOptions,
+    TrainingResult,
+    run_training,
+    save_final_weights,
+)
 from dermgan_tf.dermgan import (
     DEFAULT_LEARNING_RATES,
     DEFAULT_LOSS_WEIGHTS,
     DermGAN,
 )
 from dermgan_tf.discriminator import build_discriminator
-from dermgan_tf.errors import InputError
 from dermgan_tf.generator import build_generator
-from dermgan_tf.learning_rate import ConstantThenLinear
-from dermgan_tf.mixed_precision import MIXED_PRECISION, dtype_policy
-from dermgan_tf.pairs import read_pairs_info
+from dermgan_tf.pairs import (
+    load_pairs,
+    read_pairs,
+    read_pairs_info,
+    require_sound_records,
+)
 from dermgan_tf.progress import silent
-from dermgan_tf.run_folder import (
-    CHECKPOINTS,
-    HISTORY_FILE,
-    MODEL_FILE,
-    VALIDATION_FILE,
-    check_span,
-    read_earlier,
-    remove_run,
-    require_same,
-    run_folder,
-    write_json,
-)
-from dermgan_tf.training_arguments import (
-    require_choices,
-    require_counts,
-    require_equal_shares,
-    require_rates,
-)
-from dermgan_tf.training_logs import last_losses
-from dermgan_tf.training_steps import run_steps
-from dermgan_tf.validation import best_step
-from dermgan_tf.workers import (
-    asked_anywhere,
-    chief_first,
-    lost_workers_named,
-    require_same_everywhere,
-)
+from dermgan_tf.run_folder import VALIDATION_FILE
+from dermgan_tf.training_callbacks import MapSheets, choose_sample_pairs
+from dermgan_tf.training_steps import AdversarialTask
+from dermgan_tf.validation import SPLIT as VALIDATION_SPLIT
+from dermgan_tf.validation import Validation
 
-
-@dataclasses.dataclass(frozen=True)
-class TrainingResult:
-    """What a call of `train_gan` did.
-
-    Args:
-        model_dir: pathlib.Path. Where everything lies.
-        step: int. Training steps done, by this call and those before.
-        first_step: int. The step that this call went on from; 0 for a new run.
-        steps: int. The step that was asked for; more than `step` after a stop.
-        losses: dict. The losses as logged last: means over the last logging interval.
-        best_step: int. The step of the best checkpoint; None if none was measured.
-        images_per_second: float. Training images over time, from the second step of
-            this call to its last, checkpoints and samples included; NaN for fewer.
-        seconds: dict. How long reading, compiling and training took, by name.
-        data_fingerprint: str. Of the pairs.
-        damages: tuple of Damage. Training pairs that were left out, by shard.
-    """
-
-    model_dir: pathlib.Path
-    step: int
-    first_step: int
-    steps: int
-    losses: dict[str, float]
-    best_step: int | None
-    images_per_second: float
-    seconds: dict[str, float]
-    data_fingerprint: str
-    damages: tuple[Damage, ...]
+__all__ = ["TrainingResult", "save_final_weights", "train_gan"]
 
 
 def train_gan(
@@ -182,228 +130,122 @@ def train_gan(
             began with, a corrupt record, a folder in use, a full disk, or losses that
             are not finite (the last good checkpoint stays).
     """
-    started = time.monotonic()
-    strategy = strategy or tf.distribute.get_strategy()
-    require_counts(
-        {
-            "steps": steps,
-            "batch_size": batch_size,
-            "base_filters": base_filters,
-            "steps_per_execution": steps_per_execution,
-            "checkpoint_every": checkpoint_every,
-            "keep_checkpoints": keep_checkpoints,
-            "log_every": log_every,
+    options = RunOptions(
+        steps=steps,
+        batch_size=batch_size,
+        base_filters=base_filters,
+        generator_learning_rate=generator_learning_rate,
+        discriminator_learning_rate=discriminator_learning_rate,
+        decay_steps=decay_steps,
+        adam_beta_1=adam_beta_1,
+        ema_decay=ema_decay,
+        seed=seed,
+        deterministic=deterministic,
+        mixed_precision=mixed_precision,
+        jit_compile=jit_compile,
+        steps_per_execution=steps_per_execution,
+        strategy=strategy,
+        checkpoint_every=checkpoint_every,
+        keep_checkpoints=keep_checkpoints,
+        sample_every=sample_every,
+        log_every=log_every,
+        skip_corrupt_records=skip_corrupt_records,
+        overwrite=overwrite,
+        stop_requested=stop_requested,
+        progress=progress,
+    ).settled()
+    task = _PaintingFromMaps(data_dir, upsampling, loss_weights, options)
+    return run_training(task, model_dir, options)
+
+
+class _PaintingFromMaps(AdversarialTask):
+    """DermGAN on pairs."""
+
+    data_name = "pairs"
+
+    def __init__(self, data_dir, upsampling, loss_weights, options):
+        self._data_dir = data_dir
+        self._options = options
+        self._info = info = read_pairs_info(data_dir)
+        self.settings = {
+            "image_size": info.image_size,
+            "base_filters": options.base_filters,
+            "upsampling": upsampling,
+            "conditions": list(info.vocabulary),
+            "data_fingerprint": info.fingerprint,
+            "source": info.source,
+            "loss_weights": {**DEFAULT_LOSS_WEIGHTS, **(loss_weights or {})},
         }
-    )
-    if decay_steps is None:
-        decay_steps = steps // 2
-    if not 0 <= decay_steps <= steps:
-        raise InputError(f"decay_steps must be 0 to steps ({steps}), got {decay_steps}")
-    require_rates(
-        {
-            "generator_learning_rate": generator_learning_rate,
-            "discriminator_learning_rate": discriminator_learning_rate,
-        }
-    )
-    if not 0 <= adam_beta_1 < 1:
-        raise InputError(f"adam_beta_1 must be 0 or more, below 1, got {adam_beta_1}")
-    require_choices({"mixed_precision": (mixed_precision, MIXED_PRECISION)})
-    if deterministic and jit_compile:
-        raise InputError(
-            "deterministic and jit_compile exclude each other: XLA does not promise "
-            "reproducible results"
-        )
-    replicas = strategy.num_replicas_in_sync
-    require_equal_shares(batch_size, replicas)
-    if jit_compile and replicas > 1:
-        raise InputError(
-            f"jit_compile is for one device, these are {replicas}; a TPU compiles "
-            f"without it"
-        )
-    info = read_pairs_info(data_dir)
-    settings = {
-        "image_size": info.image_size,
-        "base_filters": base_filters,
-        "upsampling": upsampling,
-        "conditions": list(info.vocabulary),
-        "data_fingerprint": info.fingerprint,
-        "source": info.source,
-        "seed": seed,
-        "batch_size": batch_size,
-        "loss_weights": {**DEFAULT_LOSS_WEIGHTS, **(loss_weights or {})},
-        "adam_beta_1": adam_beta_1,
-        "ema_decay": ema_decay,
-        "mixed_precision": mixed_precision,
-        "generator_learning_rate": generator_learning_rate,
-        "discriminator_learning_rate": discriminator_learning_rate,
-        "steps": steps,
-        "decay_steps": decay_steps,
-    }
-    with (
-        _custom_gradients_forgotten(),
-        run_folder(model_dir, strategy) as (folder, own_folder),
-        lost_workers_named(strategy),
-    ):
-        with chief_first(strategy):
-            if overwrite and folder == own_folder:
-                remove_run(folder)
-            earlier = read_earlier(folder)
-            if earlier.get("trained_steps") or (folder / CHECKPOINTS).exists():
-                require_same(earlier, settings, folder)
-        require_same_everywhere(
-            strategy,
-            {
-                **settings,
-                "deterministic": deterministic,
-                "jit_compile": jit_compile,
-                "steps_per_execution": steps_per_execution,
-                "checkpoint_every": checkpoint_every,
-                "log_every": log_every,
-                "skip_corrupt_records": skip_corrupt_records,
-            },
-            "give all workers the same command and the same pairs",
+
+    def build(self, base_filters, seed, ema_decay):
+        size = self._info.image_size
+        return DermGAN(
+            build_generator(size, base_filters, self.settings["upsampling"]),
+            build_discriminator(size, base_filters),
+            seed=seed,
+            ema_decay=ema_decay,
         )
 
-        keras.utils.set_random_seed(seed % 2**32)
-        if deterministic:
-            tf.config.experimental.enable_op_determinism()
-        with strategy.scope(), dtype_policy(MIXED_PRECISION[mixed_precision]):
-            gan = _build(settings, loss_weights, jit_compile, steps_per_execution)
-            step_variable = tf.Variable(0, dtype=tf.int64, trainable=False)
-        state = _training_state(gan, step_variable)
-        with chief_first(strategy):  # which removes damaged ones
-            first_step = Checkpoints(
-                folder / CHECKPOINTS, keep_checkpoints, **state
-            ).restore()
-        require_same_everywhere(
-            strategy,
-            {"newest checkpoint": first_step},
-            "let all workers reach the same model_dir, in a storage they share",
+    def batches(self, start_step):
+        return load_pairs(
+            self._data_dir,
+            "train",
+            self._options.batch_size,
+            repeat=True,
+            seed=self._options.seed,
+            start_step=start_step,
+            skip_corrupt_records=self._options.skip_corrupt_records,
         )
-        check_span(first_step, steps, steps_per_execution, earlier, folder)
-        settings["trained_steps"] = first_step
-        write_json(own_folder / MODEL_FILE, settings)
 
-        seconds = {"preparing": time.monotonic() - started}
-        step, speed, damages = first_step, math.nan, ()
-        if first_step < steps:
-            step, speed, damages = run_steps(
-                gan,
-                data_dir,
-                own_folder,
-                span=(first_step, steps),
-                batch_size=batch_size,
-                seed=seed,
-                checkpoints=Checkpoints(
-                    own_folder / CHECKPOINTS, keep_checkpoints, **state
-                ),
-                step_variable=step_variable,
-                checkpoint_every=checkpoint_every,
-                sample_every=sample_every,
-                log_every=log_every,
-                skip_corrupt_records=skip_corrupt_records,
-                stop_requested=asked_anywhere(strategy, stop_requested),
-                progress=progress,
+    def require_sound_data(self):
+        require_sound_records(self._data_dir, "train")
+
+    def watchers(self, model, folder, span, sample_every, writer):
+        # One graph for all painting: it needs less memory than going layer by layer.
+        paint = tf.function(lambda maps, seeds: model(maps, seed=seeds))
+        sheets = []
+        if sample_every:
+            pairs = read_pairs(
+                self._data_dir,
+                self._sample_split(),
+                skip_corrupt_records=self._options.skip_corrupt_records,
             )
-        save_final_weights(gan, own_folder)
-        settings["trained_steps"] = step
-        write_json(own_folder / MODEL_FILE, settings)
-        seconds["training"] = time.monotonic() - started - seconds["preparing"]
-        return TrainingResult(
-            model_dir=pathlib.Path(model_dir),
-            step=step,
-            first_step=first_step,
-            steps=steps,
-            losses=last_losses(own_folder / HISTORY_FILE),
-            best_step=best_step(
-                own_folder / VALIDATION_FILE, saved_steps(own_folder / CHECKPOINTS)
-            ),
-            images_per_second=speed,
-            seconds=seconds,
-            data_fingerprint=info.fingerprint,
-            damages=damages,
-        )
-
-
-def save_final_weights(gan: DermGAN, folder: str | os.PathLike) -> None:
-    """Writes the networks' weights, each file whole or not at all."""
-    networks = {
-        "generator": gan.generator,
-        "discriminator": gan.discriminator,
-        "generator_ema": gan.ema_generator,
-    }
-    for name, network in networks.items():
-        if network is None:
-            continue
-        path = pathlib.Path(folder) / f"{name}.weights.h5"
-        aside = path.with_name(f".{name}.partial.weights.h5")
-        try:
-            network.save_weights(aside)
-            os.replace(aside, path)
-        finally:
-            aside.unlink(missing_ok=True)
-
-
-def _build(settings, loss_weights, jit_compile, steps_per_execution) -> DermGAN:
-    size, filters = settings["image_size"], settings["base_filters"]
-    try:
-        gan = DermGAN(
-            build_generator(size, filters, settings["upsampling"]),
-            build_discriminator(size, filters),
-            seed=settings["seed"],
-            ema_decay=settings["ema_decay"],
-        )
-        generator_optimizer, discriminator_optimizer = (
-            Adam(
-                ConstantThenLinear(
-                    settings[f"{network}_learning_rate"],
-                    settings["steps"],
-                    settings["decay_steps"],
-                ),
-                beta_1=settings["adam_beta_1"],
+            samples = MapSheets(
+                *span,
+                sample_every,
+                paint=paint,
+                pairs=choose_sample_pairs(pairs),
+                folder=folder / "samples",
+                writer=writer,
+                provenance={"data_fingerprint": self._info.fingerprint},
             )
-            for network in ("generator", "discriminator")
+            sheets.append(samples)
+        return sheets, self._validation(model, paint, folder, span[0], writer)
+
+    def _sample_split(self) -> str:
+        """The split to paint samples of: one not trained on, if there is any."""
+        return next(
+            name
+            for name in ("validation", "test", "train")
+            if self._info.counts.get(name)
         )
-        gan.compile(
-            generator_optimizer,
-            discriminator_optimizer,
-            loss_weights=loss_weights,
-            jit_compile=jit_compile,
-            steps_per_execution=steps_per_execution,
+
+    def _validation(self, gan, paint, folder, first_step, writer) -> Validation | None:
+        """What decides which checkpoint is the best; None where nothing can."""
+        if not self._info.counts.get(VALIDATION_SPLIT):
+            logging.warning("no best checkpoint is kept: there is no validation split")
+            return None
+        if not (gan.lambdas["reconstruction"] or gan.lambdas["condition"]):
+            logging.warning(
+                "no best checkpoint is kept: both weights of its loss are 0"
+            )
+            return None
+        return Validation(
+            folder / VALIDATION_FILE,
+            first_step,
+            paint=paint,
+            data_dir=self._data_dir,
+            loss_weights=gan.lambdas,
+            writer=writer,
+            skip_corrupt_records=self._options.skip_corrupt_records,
         )
-    except ValueError as error:  # the networks say what is wrong with an argument
-        raise InputError(str(error)) from error
-    return gan
-
-
-def _training_state(gan: DermGAN, step_variable: tf.Variable) -> dict[str, Any]:
-    """Everything that the next step depends on, for a checkpoint."""
-    state = {
-        "step": step_variable,
-        "generator": gan.generator,
-        "discriminator": gan.discriminator,
-        "generator_optimizer": gan.generator_optimizer,
-        "discriminator_optimizer": gan.discriminator_optimizer,
-        # Means since the last logged step, so that a continued run logs the same.
-        "means": [v.value for metric in gan.metrics for v in metric.variables],
-    }
-    if gan.ema_generator is not None:
-        state["ema_generator"] = gan.ema_generator
-    return state
-
-
-@contextlib.contextmanager
-def _custom_gradients_forgotten() -> Iterator[None]:
-    """Lets go of what was trained within, some 0.3 GB at 64 pixels and 48 filters.
-
-    `tf.custom_gradient` files a function for each of its uses in a graph, and never
-    takes it out again; the function holds the graph, and that all variables.
-    """
-    filed = gradient_registry._registry
-    before = set(filed)
-    try:
-        yield
-    finally:
-        for name in [name for name in filed if name not in before]:
-            if name.startswith("CustomGradient-"):
-                del filed[name]

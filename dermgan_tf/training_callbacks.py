@@ -151,55 +151,83 @@ class LossLog(StepCallback):
 
 
 class SampleSheets(StepCallback):
-    """Paints the same held-out maps with the same seeds as training goes on.
+    """Paints the same held-out examples with the same seeds as training goes on.
+
+    A subclass lays out the sheet.
 
     Args:
         first_step, last_step, every: as of `StepCallback`.
-        paint: function of semantic maps, float32 [N, S, S, 3] in [-1, 1], and seeds,
-            int32 [N], that gives images like the maps.
-        pairs: a few pairs as from `read_pairs`.
+        title: str. What TensorBoard calls the sheet.
         folder: step-000123.png appear there; those beyond `first_step` are removed.
         writer: a tf.summary writer.
         provenance: dict of str to put into the PNGs.
     """
 
     def __init__(
-        self, first_step, last_step, every, *, paint, pairs, folder, writer, provenance
+        self, first_step, last_step, every, *, title, folder, writer, provenance
     ):
         super().__init__(first_step, last_step, every)
-        self.paint = paint
+        self.title = title
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(exist_ok=True)
         self.writer = writer
         self.provenance = provenance
+        for path in self.folder.glob("step-*.png"):
+            if int(re.sub(r"\D", "", path.stem) or 0) > first_step:
+                path.unlink()
+
+    def sheet(self, step: int) -> np.ndarray:
+        """Paints the sheet of a step: np.uint8 [H, W, 3]."""
+        raise NotImplementedError
+
+    def on_step(self, step, logs):
+        sheet = self.sheet(step)
+        text = {**self.provenance, "synthetic": "true", "step": str(step)}
+        atomic_write(self.folder / f"step-{step:06d}.png", encode_png(sheet, text))
+        with self.writer.as_default(step=step):
+            tf.summary.image(self.title, sheet[None])
+        self.writer.flush()
+
+
+class MapSheets(SampleSheets):
+    """Sheets of maps, their photographs, and what is painted from the maps.
+
+    Args:
+        first_step, last_step, every, folder, writer, provenance: as of `SampleSheets`.
+        paint: function of semantic maps, float32 [N, S, S, 3] in [-1, 1], and seeds,
+            int32 [N], that gives images like the maps.
+        pairs: a few pairs as from `read_pairs`.
+    """
+
+    def __init__(self, *span, paint, pairs, **kwargs):
+        super().__init__(*span, title="held-out maps", **kwargs)
+        self.paint = paint
         self._maps = [pair["semantic_map"] for pair in pairs]
         self._photos = [pair["image"] for pair in pairs]
         self._labels = [
             f"{pair['condition']}\nskin {FITZPATRICK_NUMERALS[pair['fitzpatrick']]}"
             for pair in pairs
         ]
-        for path in self.folder.glob("step-*.png"):
-            if int(re.sub(r"\D", "", path.stem) or 0) > first_step:
-                path.unlink()
 
-    def on_step(self, step, logs):
+    def sheet(self, step):
         maps = np.stack(self._maps).astype(np.float32) / 127.5 - 1
         seeds = np.arange(len(maps), dtype=np.int32)
         images = self.paint(tf.constant(maps), tf.constant(seeds)).numpy()
-        # A diverging generator paints NaN; the loss check says so, not this.
-        images = np.nan_to_num(np.round((images + 1) * 127.5))
-        images = np.clip(images, 0, 255).astype(np.uint8)
-        sheet = contact_sheet(
-            list(zip(self._maps, self._photos, images, strict=True)),
+        return contact_sheet(
+            list(zip(self._maps, self._photos, as_bytes(images), strict=True)),
             row_labels=self._labels,
             column_labels=["map", "real", "synthetic"],
             title=f"step {step:,}",
         )
-        text = {**self.provenance, "synthetic": "true", "step": str(step)}
-        atomic_write(self.folder / f"step-{step:06d}.png", encode_png(sheet, text))
-        with self.writer.as_default(step=step):
-            tf.summary.image("held-out maps", sheet[None])
-        self.writer.flush()
+
+
+def as_bytes(images: np.ndarray) -> np.ndarray:
+    """Images of [-1, 1] as np.uint8, 0…255.
+
+    A diverging generator paints NaN; the loss check says so, not this.
+    """
+    images = np.nan_to_num(np.round((images + 1) * 127.5))
+    return np.clip(images, 0, 255).astype(np.uint8)
 
 
 class CheckpointSaver(StepCallback):
@@ -274,8 +302,11 @@ class CheckpointSaver(StepCallback):
     def watched(self) -> dict[str, list[keras.Variable]]:
         """The variables that have to be finite, by kind."""
         return {
-            "weight": self.model.generator.trainable_variables
-            + self.model.discriminator.trainable_variables,
+            "weight": [
+                variable
+                for network in self.model.networks().values()
+                for variable in network.trainable_variables
+            ],
             # An infinite second moment stops its weight for good, and nothing shows.
             "moment": self.model.generator_optimizer.variables
             + self.model.discriminator_optimizer.variables,

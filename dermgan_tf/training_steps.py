@@ -1,80 +1,107 @@
-"""The steps of a DermGAN's training: its data, and what happens beside the steps."""
+"""The steps of an adversarial training, and what happens beside the steps."""
 
-import os
 import pathlib
 from collections.abc import Callable
+from typing import Any
 
+import keras
 import tensorflow as tf
-from absl import logging
 
+from dermgan_tf.adversarial_model import PLAYERS, AdversarialModel
 from dermgan_tf.checkpoints import Checkpoints
 from dermgan_tf.corrupt_records import Damage
-from dermgan_tf.dermgan import DermGAN
 from dermgan_tf.optimizer_log import OptimizerLog
-from dermgan_tf.pairs import (
-    PairsInfo,
-    load_pairs,
-    read_pairs,
-    read_pairs_info,
-    require_sound_records,
-)
-from dermgan_tf.run_folder import HISTORY_FILE, VALIDATION_FILE
+from dermgan_tf.run_folder import HISTORY_FILE
 from dermgan_tf.training_callbacks import (
     CheckpointSaver,
     LossLog,
     ProgressBar,
-    SampleSheets,
     TrainingDiverged,
     UnsyncedCallbackList,
-    choose_sample_pairs,
 )
 from dermgan_tf.training_logs import summary_writer
-from dermgan_tf.validation import SPLIT as VALIDATION_SPLIT
 from dermgan_tf.validation import Validation
 
 
+class AdversarialTask:
+    """What an adversarial training trains, and on what.
+
+    Attributes:
+        settings: dict. All that decides what the weights mean, for model.json, beside
+            `RunOptions.settings`; with "data_fingerprint", and the weights by loss
+            under "loss_weights".
+        data_name: str. What messages call the data: "pairs".
+    """
+
+    settings: dict[str, Any]
+    data_name: str = "data"
+
+    def build(self, base_filters: int, seed: int, ema_decay: float) -> AdversarialModel:
+        """Builds the networks and the model; ValueError says what cannot be built."""
+        raise NotImplementedError
+
+    def batches(self, start_step: int) -> tf.data.Dataset:
+        """Endless batches from that step on; what was left out is in `.damages`."""
+        raise NotImplementedError
+
+    def require_sound_data(self) -> None:
+        """Raises InputError for corrupt records: asked when reading has failed."""
+
+    def watchers(
+        self,
+        model: AdversarialModel,
+        folder: pathlib.Path,
+        span: tuple[int, int],
+        sample_every: int,
+        writer: tf.summary.SummaryWriter,
+    ) -> tuple[list[keras.callbacks.Callback], Validation | None]:
+        """Makes what looks at the run's images.
+
+        Args:
+            model: in the state of the span's first step.
+            folder: of the run.
+            span: the step that was reached before, and the one to train to.
+            sample_every: int, in steps; 0 for no sheets of samples.
+            writer: of TensorBoard's logs.
+
+        Returns:
+            Callbacks that paint samples; and what decides which checkpoint is the best,
+            or None.
+        """
+        return [], None
+
+
 def run_steps(
-    gan: DermGAN,
-    data_dir: str | os.PathLike,
+    model: AdversarialModel,
+    task: AdversarialTask,
     folder: pathlib.Path,
     *,
     span: tuple[int, int],
     batch_size: int,
-    seed: int,
     checkpoints: Checkpoints,
     step_variable: tf.Variable,
     checkpoint_every: int,
     sample_every: int,
     log_every: int,
-    skip_corrupt_records: bool,
     stop_requested: Callable[[], bool],
     progress: Callable,
 ) -> tuple[int, float, tuple[Damage, ...]]:
     """Trains from the first to the last step of `span`.
 
     Args:
-        gan: compiled, in the state of the first step.
-        data_dir: the pairs.
+        model: compiled, in the state of the first step.
+        task: gives the data, and looks at the images.
         folder: of the run, where logs and samples go.
         span: the step that was reached before, and the one to train to.
-        checkpoints: of the whole state, the GAN's and `step_variable`'s.
-        batch_size, seed, checkpoint_every, sample_every, log_every,
-            skip_corrupt_records, stop_requested, progress: as of `train_gan`.
+        checkpoints: of the whole state, the model's and `step_variable`'s.
+        batch_size, checkpoint_every, sample_every, log_every, stop_requested, progress:
+            as of `RunOptions`.
 
     Returns:
-        The step reached, the images per second, and the pairs left out.
+        The step reached, the images per second, and the examples left out.
     """
     first_step, last_step = span
-    info = read_pairs_info(data_dir)
-    dataset = load_pairs(
-        data_dir,
-        "train",
-        batch_size,
-        repeat=True,
-        seed=seed,
-        start_step=first_step,
-        skip_corrupt_records=skip_corrupt_records,
-    )
+    dataset = task.batches(first_step)
     writer = summary_writer(folder / "tensorboard", first_step)
     log = LossLog(
         *span,
@@ -86,59 +113,28 @@ def run_steps(
     optimizers = OptimizerLog(
         *span,
         log_every,
-        optimizers={
-            "generator": gan.generator_optimizer,
-            "discriminator": gan.discriminator_optimizer,
-        },
+        optimizers={player: model.optimizer_of(player) for player in PLAYERS},
         writer=writer,
     )
-    # One graph for all painting: it needs less memory than going layer by layer.
-    paint = tf.function(lambda maps, seeds: gan(maps, seed=seeds))
-    callbacks = [optimizers, log]
-    if sample_every:
-        samples = SampleSheets(
-            *span,
-            sample_every,
-            paint=paint,
-            pairs=choose_sample_pairs(
-                read_pairs(
-                    data_dir,
-                    _sample_split(info),
-                    skip_corrupt_records=skip_corrupt_records,
-                )
-            ),
-            folder=folder / "samples",
-            writer=writer,
-            provenance={"data_fingerprint": info.fingerprint},
-        )
-        callbacks.append(samples)
+    samplers, validation = task.watchers(model, folder, span, sample_every, writer)
     saver = CheckpointSaver(
         *span,
         checkpoint_every,
         checkpoints=checkpoints,
         step_variable=step_variable,
         loss_log=log,
-        validation=_validation(
-            info,
-            gan,
-            paint,
-            data_dir,
-            folder,
-            first_step,
-            writer,
-            skip_corrupt_records,
-        ),
+        validation=validation,
         stop_requested=stop_requested,
     )
     bar = ProgressBar(*span, progress=progress, loss_log=log)
-    callbacks += [saver, bar]
+    callbacks = [optimizers, log, *samplers, saver, bar]
     try:
-        gan.fit(
+        model.fit(
             dataset,
             steps_per_epoch=last_step - first_step,
-            shuffle=False,  # load_pairs did
+            shuffle=False,  # the data set did
             verbose=0,
-            callbacks=UnsyncedCallbackList(callbacks, add_history=True, model=gan),
+            callbacks=UnsyncedCallbackList(callbacks, add_history=True, model=model),
         )
     except TrainingDiverged as error:
         raise TrainingDiverged(
@@ -146,47 +142,12 @@ def run_steps(
             f"may change) and start again"
         ) from error
     except (tf.errors.DataLossError, tf.errors.InvalidArgumentError):
-        require_sound_records(data_dir, "train")
+        task.require_sound_data()
         raise
     finally:
         bar.close()
         writer.close()
     return saver.step, log.mean_speed(), dataset.damages
-
-
-def _validation(
-    info: PairsInfo,
-    gan: DermGAN,
-    paint: Callable,
-    data_dir: str | os.PathLike,
-    folder: pathlib.Path,
-    first_step: int,
-    writer: tf.summary.SummaryWriter,
-    skip_corrupt_records: bool,
-) -> Validation | None:
-    """What decides which checkpoint is the best; None where nothing can."""
-    if not info.counts.get(VALIDATION_SPLIT):
-        logging.warning("no best checkpoint is kept: there is no validation split")
-        return None
-    if not (gan.lambdas["reconstruction"] or gan.lambdas["condition"]):
-        logging.warning("no best checkpoint is kept: both weights of its loss are 0")
-        return None
-    return Validation(
-        folder / VALIDATION_FILE,
-        first_step,
-        paint=paint,
-        data_dir=data_dir,
-        loss_weights=gan.lambdas,
-        writer=writer,
-        skip_corrupt_records=skip_corrupt_records,
-    )
-
-
-def _sample_split(info: PairsInfo) -> str:
-    """The split to paint samples of: one not trained on, if there is any."""
-    return next(
-        name for name in ("validation", "test", "train") if info.counts.get(name)
-    )
 
 
 def _describe_last(checkpoints: Checkpoints) -> str:

@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 from tiny_pairs import make_tiny_pairs
 
-from dermgan_tf import corrupt_records, pairs_writer
+from dermgan_tf import corrupt_records, records_writer
 from dermgan_tf.errors import InputError
 from dermgan_tf.pairs import load_pairs, read_pairs, read_pairs_info
 from dermgan_tf.training import train_gan
@@ -26,7 +26,7 @@ CASES = 20  # 16 pairs for training
 def sound_dir(tmp_path_factory):
     """Pairs for training in three shards."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pairs_writer, "SHARD_BYTES", 12_000)
+        patch.setattr(records_writer, "SHARD_BYTES", 12_000)
         folder = make_tiny_pairs(tmp_path_factory.mktemp("sound") / "clinic", CASES)
     assert len(read_pairs_info(folder).shards["train"]) >= 3
     return folder

@@ -48,8 +48,12 @@ def train(data_dir, model_dir):
 
 
 class ForkedRun:
-    """A run in a process of its own, without the wait for TensorFlow's import."""
+    """A run in a process of its own, without the wait for TensorFlow's import.
 
+    A subclass may have another `target`, a function of this module's kind of `train`.
+    """
+
+    target = staticmethod(train)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["dermgan_tf.training"])
     # Starting one process asks for the state of all, and a state can be read but once:
@@ -58,7 +62,9 @@ class ForkedRun:
 
     def __init__(self, data_dir, model_dir):
         self.started = time.time()
-        self._process = self.context.Process(target=train, args=(data_dir, model_dir))
+        self._process = self.context.Process(
+            target=self.target, args=(data_dir, model_dir)
+        )
         with self._one_at_a_time:
             self._process.start()
         self.pid = self._process.pid

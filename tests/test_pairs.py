@@ -15,7 +15,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from dermgan_tf import pairs, pairs_writer, photo_io, prepare
+from dermgan_tf import pairs, photo_io, prepare, record_batches, records_writer
 from dermgan_tf.annotations import PhotoAnnotation, split_of_case
 from dermgan_tf.errors import InputError, Reject
 from dermgan_tf.pairs import load_pairs, read_pairs, read_pairs_info
@@ -398,8 +398,8 @@ def test_image_and_map_are_turned_alike(data_dir):
 
 
 def test_many_shards_and_small_shuffle_windows(photos, tmp_path, monkeypatch):
-    monkeypatch.setattr(pairs_writer, "SHARD_BYTES", 25_000)
-    monkeypatch.setattr(pairs, "SHUFFLE_BYTES", 100_000)
+    monkeypatch.setattr(records_writer, "SHARD_BYTES", 25_000)
+    monkeypatch.setattr(record_batches, "SHUFFLE_BYTES", 100_000)
     folder = tmp_path / "pairs"
     info = prepare_pairs(photos, VOCABULARY, folder, SIZE, 3, workers=1)
     count = info["crops"]["train"]

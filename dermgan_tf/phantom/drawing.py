@@ -63,6 +63,7 @@ def draw_photo(
     photo_index: int,
     vocabulary: Vocabulary,
     size: tuple[int, int] = (480, 640),
+    healthy: bool = False,
 ) -> PhantomPhoto:
     """Draws a photo: a pure function of its arguments.
 
@@ -74,6 +75,8 @@ def draw_photo(
         photo_index: int, 0 or more.
         vocabulary: must hold the case's condition.
         size: (height, width) in pixels, each at least 64.
+        healthy: bool. Whether the lesions are left out and all else is as it was: the
+            true healthy twin of the photo. It has no ROIs and an empty lesion mask.
 
     Raises:
         InputError: for a condition outside the vocabulary, or a bad size.
@@ -115,7 +118,8 @@ def draw_photo(
     if body.hair is not None:
         canvas_hair = body.hair
     rois = []
-    for lesion, centre, radius, angle in placed:
+    # Lesions draw from seeds of their own, so that nothing else misses them.
+    for lesion, centre, radius, angle in [] if healthy else placed:
         patch = Patch(canvas, centre, radius, angle, light[:2], melanin)
         look.paint(patch, np.random.default_rng(lesion.seed))
         window = (patch.rows, patch.columns)

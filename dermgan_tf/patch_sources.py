@@ -1,0 +1,234 @@
+"""What patches are cut from: photos with masks of pathology, or drawn phantoms."""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from dermgan_tf.annotations import PhotoAnnotation
+from dermgan_tf.errors import InputError, Reject
+from dermgan_tf.importers.cases import case_finder
+from dermgan_tf.importers.mask_folder import (
+    MIN_REGION_AREA,
+    image_files,
+    mask_rois,
+    read_mask,
+    read_real_photo,
+)
+from dermgan_tf.skin_tone import skin_mask
+from dermgan_tf.vocabulary import Vocabulary
+
+
+@dataclasses.dataclass(frozen=True)
+class Scene:
+    """A photo and what it shows where.
+
+    Args:
+        photo: np.uint8 [H, W, 3].
+        skin: bool [H, W], pathology included.
+        pathology: bool [H, W].
+        twin: np.uint8 [H, W, 3], the same scene without pathology, where it was asked
+            for and is known.
+    """
+
+    photo: np.ndarray
+    skin: np.ndarray
+    pathology: np.ndarray
+    twin: np.ndarray | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskedPhoto:
+    """A photo file with the masks that belong to it.
+
+    Args:
+        folder: the folder that `annotation.image` is relative to.
+        annotation: names photo, case, condition and split.
+        mask: path of the mask of pathology, of the photo's size, white (> 127) there.
+        skin: path of a like mask of skin; None = skin is found by
+            `dermgan_tf.skin_tone.skin_mask`.
+    """
+
+    folder: str
+    annotation: PhotoAnnotation
+    mask: str
+    skin: str | None = None
+
+    @property
+    def name(self) -> str:
+        return self.annotation.image
+
+    @property
+    def case_id(self) -> str:
+        return self.annotation.case_id
+
+    @property
+    def split(self) -> str | None:
+        return self.annotation.split
+
+    @property
+    def source(self) -> str:
+        return self.annotation.source
+
+    @property
+    def condition(self) -> str:
+        return self.annotation.condition
+
+    @property
+    def path(self) -> str:
+        return os.path.join(self.folder, self.annotation.image)
+
+    def load(self, twin: bool = False) -> Scene:
+        photo = read_real_photo(self.path)
+        pathology = read_mask(pathlib.Path(self.mask), *photo.shape[:2])
+        if self.skin is not None:
+            skin = read_mask(pathlib.Path(self.skin), *photo.shape[:2])
+        else:
+            rois, _ = mask_rois(pathology, self.condition, MIN_REGION_AREA)
+            skin = skin_mask(photo, rois)
+        return Scene(photo, skin | pathology, pathology)
+
+
+@dataclasses.dataclass(frozen=True)
+class PhantomScene:
+    """A phantom photo with its true masks, drawn when it is needed.
+
+    Args:
+        case: one of `dermgan_tf.phantom.case_plan`.
+        photo_index: int. Which of the case's photos.
+        vocabulary: the conditions that the plan was made for.
+        size: (height, width) in pixels.
+    """
+
+    case: Any
+    photo_index: int
+    vocabulary: Vocabulary
+    size: tuple[int, int] = (480, 640)
+    split: str | None = None
+    source: str = "phantom"
+
+    @property
+    def name(self) -> str:
+        return f"{self.case.case_id}/{self.photo_index}"
+
+    @property
+    def case_id(self) -> str:
+        return self.case.case_id
+
+    @property
+    def condition(self) -> str:
+        return self.case.condition
+
+    @property
+    def path(self) -> str:
+        return self.name
+
+    def load(self, twin: bool = False) -> Scene:
+        from dermgan_tf import phantom
+
+        what = (self.case, self.photo_index, self.vocabulary, self.size)
+        drawn = phantom.draw_photo(*what)
+        healthy = phantom.draw_photo(*what, healthy=True).photo if twin else None
+        return Scene(drawn.photo, drawn.skin_mask, drawn.lesion_mask, healthy)
+
+
+def phantom_scenes(
+    num_cases: int,
+    vocabulary: Vocabulary,
+    seed: int = 0,
+    photo_size: tuple[int, int] = (480, 640),
+) -> list[PhantomScene]:
+    """The photos of a phantom data set, to be drawn when they are cut.
+
+    Args:
+        num_cases: int, at least 1; a case has 1…6 photos.
+        vocabulary: conditions that the phantom can draw.
+        seed: int, at least 0.
+        photo_size: (height, width) in pixels.
+    """
+    from dermgan_tf import phantom
+
+    return [
+        PhantomScene(case, index, vocabulary, photo_size)
+        for case in phantom.case_plan(num_cases, vocabulary, seed)
+        for index in range(case.num_photos)
+    ]
+
+
+def annotations_of_folder(
+    images_dir: str | os.PathLike, condition: str, case_pattern: str = ""
+) -> list[PhotoAnnotation]:
+    """Annotations, without ROIs, of the photos of a folder.
+
+    Args:
+        images_dir: the folder. Its subfolders are not read.
+        condition: str. What the photos show.
+        case_pattern: str. As of `dermgan_tf.importers.mask_folder`: by default every
+            photo is a case of its own.
+
+    Raises:
+        InputError: for a folder without photos, or a bad pattern.
+    """
+    find_case = case_finder(case_pattern)
+    photos = image_files(images_dir)
+    if not photos:
+        raise InputError(f"no photos in {os.fspath(images_dir)}")
+    return [
+        PhotoAnnotation(path.name, find_case(path.name), condition) for path in photos
+    ]
+
+
+def masked_photos(
+    folder: str | os.PathLike,
+    annotations: Sequence[PhotoAnnotation],
+    masks_dir: str | os.PathLike,
+    mask_suffix: str = "",
+    skin_masks_dir: str | os.PathLike | None = None,
+) -> tuple[list[MaskedPhoto], list[Reject]]:
+    """Finds each photo's masks by its name.
+
+    Args:
+        folder: the folder that the annotations' images are relative to.
+        annotations: of the photos.
+        masks_dir: of the masks: that of `NAME.jpg` is `NAME<mask_suffix>.<any image
+            extension>`; a mask that is empty says that the photo shows no pathology.
+        mask_suffix: str.
+        skin_masks_dir: of masks of skin, named likewise; a photo without one is
+            rejected. None = skin is found by its colour.
+
+    Returns:
+        (photos, rejects): those without a mask are rejected.
+    """
+    masks = _by_stem(masks_dir)
+    skins = None if skin_masks_dir is None else _by_stem(skin_masks_dir)
+    photos, rejects = [], []
+    for annotation in annotations:
+        stem = pathlib.PurePosixPath(annotation.image).stem + mask_suffix
+        try:
+            mask = _only(masks, stem, "mask")
+            skin = None if skins is None else _only(skins, stem, "skin mask")
+        except InputError as error:
+            rejects.append(Reject(annotation.image, str(error)))
+            continue
+        photos.append(MaskedPhoto(os.fspath(folder), annotation, mask, skin))
+    return photos, rejects
+
+
+def _by_stem(folder: str | os.PathLike) -> dict[str, list[pathlib.Path]]:
+    found: dict[str, list[pathlib.Path]] = {}
+    for path in image_files(folder):
+        found.setdefault(path.stem, []).append(path)
+    return found
+
+
+def _only(masks: Mapping[str, list[pathlib.Path]], stem: str, kind: str) -> str:
+    found = masks.get(stem, [])
+    if not found:
+        raise InputError(f"has no {kind} {stem}.*")
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found)
+        raise InputError(f"has {len(found)} {kind}s: {names}")
+    return os.fspath(found[0])

@@ -1,0 +1,86 @@
+"""Exports a network that adds or removes pathology as a SavedModel."""
+
+import os
+import pathlib
+import time
+
+from absl import flags
+
+from pipelines import program
+
+
+def define_flags():
+    flags.DEFINE_string(
+        "model_dir", None, "Folder that train_lesion_translation wrote.", required=True
+    )
+    flags.DEFINE_enum(
+        "direction",
+        None,
+        ["add", "remove"],
+        "Which way; needed of a run with --unpaired, which learns both.",
+    )
+    flags.DEFINE_string(
+        "output_dir",
+        None,
+        "SavedModel folder to make. Default: saved_models/<name of --model_dir>.",
+    )
+    flags.DEFINE_bool(
+        "use_ema",
+        True,
+        "Export the moving average of the weights where there is one, else the weights "
+        "themselves.",
+    )
+    flags.DEFINE_bool("overwrite", False, "Replace a non-empty output folder.")
+
+
+def main(args):
+    program.load_tensorflow()
+    from dermgan_tf.output_folder import output_folder
+    from dermgan_tf.run_record import write_run_record
+    from dermgan_tf.run_translator import load_run_translator
+    from dermgan_tf.translator_model import write_translator
+
+    start = time.monotonic()
+    name = pathlib.Path(args.model_dir).resolve().name
+    output_dir = args.output_dir or os.path.join("saved_models", name)
+    network, provenance = load_run_translator(
+        args.model_dir, args.direction, args.use_ema
+    )
+    with output_folder(output_dir, args.overwrite, [args.model_dir]) as folder:
+        write_translator(network, folder, provenance["compose"], provenance)
+        check_translates(folder, network.output_shape[1])
+        write_run_record(
+            folder,
+            "export_translator",
+            program.flag_values(args),
+            seed=provenance.get("seed"),
+            data_fingerprint=provenance.get("data_fingerprint"),
+            durations={"export": time.monotonic() - start},
+        )
+    print(f"{output_dir}: checked: loads and translates")
+    print(f"  direction  {provenance['direction']}")
+    print(f"  weights    {provenance['weights']}")
+    print(
+        f"  photos     {network.output_shape[1]} × {network.output_shape[1]} and more"
+    )
+
+
+def check_translates(folder, size: int) -> None:
+    """Raises unless the file on disk leaves a photo without a mask as it is."""
+    import numpy as np
+    import tensorflow as tf
+
+    translate = tf.saved_model.load(os.fspath(folder)).signatures["serving_default"]
+    photo = np.random.default_rng(0).integers(0, 256, (1, size, size, 3), np.uint8)
+    mask = np.zeros((1, size, size, 1), np.uint8)
+    given = translate(photo=tf.constant(photo), mask=tf.constant(mask))["photo"]
+    if not np.array_equal(given, photo):
+        raise RuntimeError("the exported model changes a photo that has an empty mask")
+
+
+def run():
+    program.run(define_flags, main)
+
+
+if __name__ == "__main__":
+    run()

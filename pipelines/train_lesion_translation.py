@@ -1,0 +1,119 @@
+"""Trains networks to add pathology to photographs or to remove it.
+
+One direction with --direction=add or remove, where a mask says where; both at once,
+each checking the other, with --unpaired (CycleGAN). After a kill the same command goes
+on where it was.
+"""
+
+from absl import flags
+
+from pipelines import program
+from pipelines.gan_flags import (
+    define_loss_flags,
+    define_run_flags,
+    given_weights,
+    print_result,
+    run_options,
+)
+
+LOSS_WEIGHTS = {
+    "adversarial": "the adversarial loss",
+    "relevancy": "the squared difference outside the mask (--direction)",
+    "cycle": "the mean absolute difference after both directions (--unpaired)",
+    "cycle_inside": "the same difference inside the pathology (--unpaired)",
+    "identity": "the difference where the photo is of the wanted domain already",
+    "total_variation": "the difference of neighbouring pixels",
+}
+
+
+def define_flags():
+    define_run_flags("prepare_patches", "patches", steps=20_000, base_filters=32)
+    flags.DEFINE_enum(
+        "direction", None, ["add", "remove"], "What to learn, inside masks."
+    )
+    flags.DEFINE_bool("unpaired", False, "Learn both directions at once: CycleGAN.")
+    flags.register_multi_flags_validator(
+        ["direction", "unpaired"],
+        lambda values: bool(values["direction"]) != values["unpaired"],
+        "give either --direction=add|remove or --unpaired",
+    )
+    flags.DEFINE_enum(
+        "architecture", "resnet", ["resnet", "unet"], "What the generators are."
+    )
+    flags.DEFINE_bool(
+        "compose",
+        True,
+        "Take what is painted inside the mask only, with a soft border: the photo "
+        "outside stays to the bit. Without, only a loss asks for that.",
+    )
+    flags.DEFINE_bool(
+        "use_masks", True, "Whether the networks of --unpaired read masks."
+    )
+    flags.DEFINE_integer(
+        "pool_size",
+        50,
+        "Past images of each domain that --unpaired shows its discriminators.",
+        lower_bound=0,
+    )
+    # Defaults are DEFAULT_LOSS_WEIGHTS of dermgan_tf/lesion_translation.py and
+    # cyclegan.py.
+    define_loss_flags(LOSS_WEIGHTS)
+
+
+def main(args):
+    program.load_tensorflow()
+    from dermgan_tf.errors import InputError
+    from dermgan_tf.run_record import write_run_record
+    from dermgan_tf.strategies import make_strategy
+    from dermgan_tf.translation_training import (
+        train_cyclegan,
+        train_lesion_translation,
+    )
+    from dermgan_tf.workers import is_chief
+
+    strategy = make_strategy(args.strategy, args.tpu, args.wait_for_workers)
+    stop = program.StopRequest()
+    common = {
+        "architecture": args.architecture,
+        "compose": args.compose,
+        "loss_weights": given_weights(args, LOSS_WEIGHTS),
+    }
+    options = run_options(args, strategy, stop, program.progress)
+    if args.unpaired:
+        result = train_cyclegan(
+            args.data_dir,
+            args.model_dir,
+            options,
+            use_masks=args.use_masks,
+            pool_size=args.pool_size,
+            **common,
+        )
+    else:
+        result = train_lesion_translation(
+            args.data_dir, args.model_dir, options, direction=args.direction, **common
+        )
+    if is_chief(strategy):
+        write_run_record(
+            args.model_dir,
+            "train_lesion_translation",
+            program.flag_values(args),
+            seed=args.seed,
+            data_fingerprint=result.data_fingerprint,
+            durations=result.seconds,
+            left_out=[str(damage) for damage in result.damages],
+        )
+        print_result(result)
+    if result.step < result.steps:
+        raise InputError(
+            f"stopped by {stop.signal_name or 'another worker'} after step "
+            f"{result.step} of {result.steps}, which is saved; the same command goes "
+            f"on from there"
+        )
+
+
+def run():
+    program.run(define_flags, main)
+
+
+if __name__ == "__main__":
+    run()
