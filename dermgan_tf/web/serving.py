@@ -121,13 +121,11 @@ def address_of(bound: socket.socket, host: str, token: str, public_url: str) -> 
     return Address(url, frozenset(hosts), token, secure)
 
 
-def serve(application: ASGIApp, bound: socket.socket) -> None:
-    """Serves until Ctrl-C or SIGTERM; requests that are under way are finished."""
+def server_config(application: ASGIApp):
+    """How uvicorn serves: HTTP alone, bounded, and silent of itself."""
     import uvicorn
 
-    # What a browser breaks off in the middle is no news.
-    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
-    config = uvicorn.Config(
+    return uvicorn.Config(
         application,
         loop="asyncio",
         http="h11",
@@ -142,9 +140,16 @@ def serve(application: ASGIApp, bound: socket.socket) -> None:
         h11_max_incomplete_event_size=_MAX_HEADERS,
         timeout_graceful_shutdown=10,
     )
-    server = uvicorn.Server(config)
+
+
+def serve(application: ASGIApp, bound: socket.socket) -> None:
+    """Serves until Ctrl-C or SIGTERM; requests that are under way are finished."""
+    import uvicorn
+
+    # What a browser breaks off in the middle is no news.
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
     try:
-        server.run(sockets=[bound])
+        uvicorn.Server(server_config(application)).run(sockets=[bound])
     except KeyboardInterrupt:  # uvicorn has stopped already, and tells of it again
         pass
     finally:
