@@ -1,8 +1,8 @@
 """Many participants at once, and a server that is killed with −9 meanwhile.
 
 Starts `reader_study serve` on this machine's loopback address, lets participants answer
-as fast as they can but for a short pause, kills the server and starts it again, and
-then compares what the participants were told with what the study holds. Stops by itself.
+as fast as they can but for a short pause, kills the server, starts it again, and then
+compares what the participants were told with what the study holds. Stops by itself.
 """
 
 import dataclasses
@@ -129,7 +129,7 @@ class Reader(threading.Thread):
         return True
 
     def _send(self, method, path, fields=None):
-        """(status, body); tries again, as the page's script does, when nobody answers."""
+        """(status, body); tries again, as the page's script does, until one comes."""
         body = None if fields is None else urllib.parse.urlencode(fields)
         headers = {
             "Origin": f"http://127.0.0.1:{self._port}",

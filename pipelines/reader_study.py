@@ -83,7 +83,7 @@ def define_build_flags() -> None:
 
 
 def build(args) -> None:
-    program.load_tensorflow()
+    from dermgan_tf.generated_folder import read_generated
     from dermgan_tf.output_folder import output_folder
     from dermgan_tf.reader_study.build import (
         Settings,
@@ -108,6 +108,8 @@ def build(args) -> None:
         seed=args.seed,
     )
     require_no_answers(args.output_dir)
+    read_generated(args.generated)  # what is wrong with it is said at once
+    program.load_tensorflow()
     inputs = [path for path in (args.pairs, args.annotations, args.generated) if path]
     with output_folder(args.output_dir, args.overwrite, inputs) as folder:
         with _pairs(args) as pairs:
