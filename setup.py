@@ -24,6 +24,7 @@ PROGRAMS = [
     "prepare_patches",
     "train_lesion_translation",
     "export_translator",
+    "reader_study",
 ]
 
 setup(
@@ -40,9 +41,14 @@ setup(
         "dermgan_tf.judging",
         "dermgan_tf.metrics",
         "dermgan_tf.phantom",
+        "dermgan_tf.reader_study",
+        "dermgan_tf.web",
         "pipelines",
     ],
-    package_data={"dermgan_tf": ["templates/*.html"]},
+    package_data={
+        "dermgan_tf": ["templates/*.html"],
+        "dermgan_tf.web": ["templates/*.html", "templates/*/*.html", "static/*"],
+    },
     python_requires=">=3.10,<3.14",
     install_requires=[
         "tensorflow>=2.18,<2.22",
@@ -73,6 +79,8 @@ setup(
             "tf_keras>=2.18,<2.22",
             "setuptools<81",
         ],
+        # The pages for people: dermgan_tf/web.
+        "studio": ["starlette>=0.46,<2", "uvicorn>=0.30,<1"],
         "tune": ["keras-tuner>=1.4.7,<2"],
         # prepare_pairs and generate on many machines; docs/beam.md.
         "beam": ["apache-beam>=2.60,<3"],
@@ -83,13 +91,16 @@ setup(
         # The peers of benchmarks/; of PyTorch the CPU build is enough.
         "benchmark": ["dermgan_tf[tfgan]", "torch>=2.4"],
         "test": [
-            "dermgan_tf[tfgan,tune]",
+            "dermgan_tf[studio,tfgan,tune]",
+            # Ships axe-core's script, which tests of pages run in the browser.
+            "axe-core-python>=0.1,<1",
             "dill>=0.3.8",  # for tfds.testing
             "hypothesis>=6.100,<7",
             "jax>=0.4.30",  # the networks run under it too
             "pytest>=8,<10",
             "pytest-xdist>=3.5,<4",
             "ruff>=0.6",
+            "selenium>=4.20,<5",  # with the system's Chromium, or tests are skipped
         ],
     },
     entry_points={

@@ -24,6 +24,8 @@ RECORDED_PACKAGES = (
     "statsmodels",
     "defusedxml",
     "pyyaml",
+    "starlette",
+    "uvicorn",
     "opencv-python-headless",
     "pillow",
 )

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 # Chatter of the native libraries would drown the progress bar; what matters comes as
@@ -72,6 +72,27 @@ def run(define_flags: Callable[[], None], main: Callable[[Any], None]) -> None:
         return 0
 
     app.run(guarded, flags_parser=lambda argv: _parse(argv, main))
+
+
+def run_command(
+    commands: Mapping[str, tuple[Callable[[], None], Callable[[Any], None]]],
+) -> None:
+    """Runs the command that the first argument names, as `run` does a program.
+
+    Args:
+        commands: name -> (define_flags, main).
+    """
+    given = sys.argv[1] if len(sys.argv) > 1 else ""
+    if given in HELP_FLAGS:
+        main = next(iter(commands.values()))[1]
+        print((sys.modules[main.__module__].__doc__ or "").strip())
+        print(f"\nFlags: {' | '.join(commands)}, then --help.")
+        sys.exit(0)
+    if given not in commands:
+        what = f"unknown command {given!r}" if given else "no command"
+        _usage_error(f"{what}; want one of {', '.join(commands)}")
+    del sys.argv[1]
+    run(*commands[given])
 
 
 def load_tensorflow() -> None:

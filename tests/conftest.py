@@ -20,6 +20,8 @@ _LONG = (
     "test_export_generate_programs",
     "test_augmentation_study",
     "test_tune_program",
+    "test_reader_study_program",
+    "test_reader_study_browser",
     "test_networks",
     "test_datasets",
     "test_fuzz",
