@@ -155,7 +155,7 @@ def search_prints(planted, times):
 
 
 def search_embedded(planted, shown, embedding, times):
-    from dermgan_tf.labelled_reading import read_labelled_splits
+    from dermgan_tf.labelled_reading import file_names, read_labelled_splits
     from dermgan_tf.leakage import HeldOutPhotos, named_pairs
 
     parts, _ = read_labelled_splits(planted.folder / "annotations.jsonl", IMAGE_SIZE)
@@ -164,13 +164,23 @@ def search_embedded(planted, shown, embedding, times):
         search = HeldOutPhotos(held_out, embedding, progress=program.progress)
     with timed(times, "copies_among", len(images)):
         found = search.copies_among(images, program.progress)
-    pairs = [(one.image_id, one.held_out_id) for one in found]
-    others = [one for one in found if one.image_id in planted.others]
-    exact = sum(shown[one.image_id] == shown[one.held_out_id] for one in others)
+    # What is read is named without its folder.
+    copies = [copy for kind in planted.copies.values() for copy in kind]
+    trained, kept = (
+        dict(zip(file_names(paths), paths, strict=True))
+        for paths in ([*planted.others, *copies], planted.held_out)
+    )
+    pairs = [(trained[one.image_id], kept[one.held_out_id]) for one in found]
+    others = [
+        (one, shown[image] == shown[photo])
+        for one, (image, photo) in zip(found, pairs, strict=True)
+        if image in planted.others
+    ]
     print(
         f"copies_among, {embedding.name}, {len(held_out)} photos held out: of the "
-        f"{len(planted.others)} others {len(others)}, {exact} exact",
-        named_pairs(others),
+        f"{len(planted.others)} others {len(others)}, "
+        f"{sum(exact for _, exact in others)} exact",
+        named_pairs([one for one, _ in others]),
     )
     return {kind: tallied(pairs, x, shown) for kind, x in planted.copies.items()}
 

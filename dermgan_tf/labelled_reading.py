@@ -338,7 +338,7 @@ def _prepared_in_order(
             pool.shutdown(cancel_futures=True)
 
 
-def _file_names(paths: Sequence[str]) -> list[str]:
+def file_names(paths: Sequence[str]) -> list[str]:
     """The files' names without folders, which may have patients' names.
 
     Where two are the same, each gets a hash of its path behind it.
@@ -385,7 +385,7 @@ class _SplitBuilder:
             ]
             cases = [anonymous_case_id(case, self._id_salt) for case in cases]
         elif self._in_files:
-            image_ids, cases = _file_names(image_ids), list(map(printable, cases))
+            image_ids, cases = file_names(image_ids), list(map(printable, cases))
         built = LabelledImages(
             self._cache.images(image_size),
             [vocabulary.index(name) for name in self.names],

@@ -39,9 +39,9 @@ def is_remote(path: str | os.PathLike) -> bool:
     return True
 
 
-def without_file_scheme(path: str) -> str:
+def without_file_scheme(path: str | os.PathLike) -> str:
     """`file:///a/b` as `/a/b`; other paths as they are."""
-    return path.removeprefix("file://")
+    return os.fspath(path).removeprefix("file://")
 
 
 def fetch(path: str, local: str | os.PathLike, max_bytes: int | None = None) -> None:

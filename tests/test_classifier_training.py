@@ -203,7 +203,7 @@ def test_the_loss_is_scikit_learns_weighted_one():
     (batch,) = training_batches(images, "full", 4, 5)
     logs = trainer.train_step(batch)
     probabilities = classifier.predict_on_batch(batch["image"])
-    weights = images.weights[batch["label"]]
+    weights = images.weights(0)[batch["label"]]
     expected = sklearn.metrics.log_loss(
         batch["label"], probabilities, sample_weight=weights, labels=[0, 1, 2]
     )
