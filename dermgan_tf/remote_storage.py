@@ -147,14 +147,30 @@ def _remove(folder: epath.Path) -> None:
 
 def _move_all(source: epath.Path, target: epath.Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
-    moves = []
-    for path in source.rglob("*") if source.exists() else ():
-        if not path.is_dir():
-            moves.append((path, target / path.relative_to(source)))
+    moves = [(path, target / name) for name, path in _files(source)]
     for folder in {place.parent for _, place in moves}:
         folder.mkdir(parents=True, exist_ok=True)
     with concurrent.futures.ThreadPoolExecutor(_MOVERS) as pool:
-        list(pool.map(lambda move: move[0].rename(move[1]), moves))
+        list(pool.map(lambda move: _move(*move), moves))
+
+
+def _move(path: epath.Path, place: epath.Path) -> None:
+    try:
+        path.rename(place)
+    except FileNotFoundError:
+        # The folder of `place`, that fsspec asks for: an empty one is none in a store.
+        path.copy(place, overwrite=True)
+        path.unlink()
+
+
+def _files(folder: epath.Path, prefix: str = "") -> Iterator[tuple[str, epath.Path]]:
+    """Yields (name below the folder, path); epath has no recursive search of stores."""
+    for path in folder.iterdir() if folder.exists() else ():
+        name = prefix + path.name
+        if path.is_dir():
+            yield from _files(path, f"{name}/")
+        else:
+            yield name, path
 
 
 def _put_all(folder: pathlib.Path, target: epath.Path, manifest: str) -> None:
