@@ -1,32 +1,21 @@
 """Starting the programs of many runs, on pairs small enough to train on in a test."""
 
-import os
-import pathlib
-import subprocess
-import sys
-
 import keras
+from forked_programs import start_program
 from tiny_pairs import make_tiny_pairs
 
-ROOT = pathlib.Path(__file__).parents[1]
 STEPS = 30
 
 
-def start_study(program, folder, output, *more):
-    return subprocess.Popen(
-        [
-            *(sys.executable, "-m", f"pipelines.{program}"),
-            f"--data_dir={folder / 'clinic' / 'pairs'}",
-            f"--output_dir={output}",
-            f"--embedding={folder / 'features.keras'}",
-            *("--batch_size=2", "--base_filters=2", "--checkpoint_every=5"),
-            *(f"--steps={STEPS}", "--trials=3", *more),
-        ],
-        cwd=ROOT,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+def start_study(program, folder, output, *more, afresh=False):
+    return start_program(
+        program,
+        f"--data_dir={folder / 'clinic' / 'pairs'}",
+        f"--output_dir={output}",
+        f"--embedding={folder / 'features.keras'}",
+        *("--batch_size=2", "--base_filters=2", "--checkpoint_every=5"),
+        *(f"--steps={STEPS}", "--trials=3", *more),
+        afresh=afresh,
     )
 
 

@@ -12,12 +12,13 @@ from dermgan_tf.photo_io import is_synthetic, read_photo
 from dermgan_tf.training_logs import read_history
 
 
-def start(folder, *more):
+def start(folder, *more, afresh=False):
     return start_study(
         "ablation",
         folder,
         folder / "ablation",
         *("--models=full,no_condition_loss", "--split=validation", "--seeds=1", *more),
+        afresh=afresh,
     )
 
 
@@ -31,7 +32,7 @@ def test_killed_and_started_again(folder):
     full, reduced = (
         output / "runs" / f"{name}-seed0" for name in ("full", "no_condition_loss")
     )
-    killed = start(folder)
+    killed = start(folder, afresh=True)
     while not list(reduced.glob("checkpoints/*.index")):
         assert killed.poll() is None, finish(killed)
         time.sleep(0.005)

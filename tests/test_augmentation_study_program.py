@@ -1,15 +1,13 @@
 """augmentation_study as people run it: one short study, a kill, what is refused."""
 
 import json
-import pathlib
 import signal
-import subprocess
-import sys
 import time
 import types
 
 import numpy as np
 import pytest
+from forked_programs import start_program
 from painted_images import paint_images
 from tiny_pairs import VOCABULARY, make_tiny_pairs
 
@@ -17,10 +15,8 @@ from dermgan_tf.errors import InputError
 from dermgan_tf.photo_io import encode_png
 from pipelines import augmentation_study as program
 
-ROOT = pathlib.Path(__file__).parents[1]
 
-
-def start(folder, *more):
+def start(folder, *more, afresh=False):
     arguments = (
         f"--image_dir={folder / 'photos'}",
         f"--synthetic=gan={folder / 'painted'}",
@@ -29,13 +25,7 @@ def start(folder, *more):
         *("--architecture=small_conv", "--image_size=32", "--batch_size=4"),
         *("--ratios=0.25", "--resamples=100", "--rarest=1"),
     )
-    return subprocess.Popen(
-        [sys.executable, "-m", "pipelines.augmentation_study", *arguments, *more],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return start_program("augmentation_study", *arguments, *more, afresh=afresh)
 
 
 def finish(process):
@@ -66,7 +56,8 @@ def folder(tmp_path_factory):
 
 
 def test_a_study_runs(folder):
-    status, stdout, stderr = finish(start(folder, "--seeds=1", "--steps=2"))
+    study = start(folder, "--seeds=1", "--steps=2", afresh=True)
+    status, stdout, stderr = finish(study)
     assert status == 0, stderr
     assert "gan 0.25 : 1, seed 0, 2 of 2" in stderr.splitlines()
     assert stderr.count("are not looked for: name a network") == 1

@@ -1,13 +1,10 @@
 """evaluate_gan as users run it: a process, files in, files out."""
 
 import json
-import os
-import pathlib
-import subprocess
-import sys
 
 import keras
 import pytest
+from forked_programs import run_program
 
 from dermgan_tf.generator import build_generator
 from dermgan_tf.phantom import case_plan, phantom_vocabulary
@@ -15,20 +12,10 @@ from dermgan_tf.photo_sources import PhantomSource
 from dermgan_tf.prepare import prepare_pairs
 from dermgan_tf.saved_model import export_saved_model
 
-ROOT = pathlib.Path(__file__).parents[1]
 
-
-def evaluate_gan(**flags):
+def evaluate_gan(afresh=False, **flags):
     arguments = [f"--{name}={value}" for name, value in flags.items()]
-    return subprocess.run(
-        [sys.executable, "-m", "pipelines.evaluate_gan", *arguments],
-        cwd=ROOT,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    return run_program("evaluate_gan", *arguments, afresh=afresh)
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +92,7 @@ def test_an_error_is_one_line_and_leaves_nothing_behind(folder):
         output_dir=folder / "failed",
         embedding="mobilenet_v2",
         embedding_weights=folder / "gone.weights.h5",
+        afresh=True,
     )
     assert done.returncode == 1 and done.stdout == ""
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
@@ -114,7 +102,7 @@ def test_an_error_is_one_line_and_leaves_nothing_behind(folder):
 
 
 def test_help_and_usage():
-    done = evaluate_gan(help="true")
+    done = evaluate_gan(help="true", afresh=True)
     assert done.returncode == 0
     for flag in ("--saved_model", "--embedding_weights", "--trials", "--max_images"):
         assert flag in done.stdout

@@ -1,13 +1,11 @@
 """export_generator and generate as people run them: files, messages, exit codes."""
 
 import json
-import pathlib
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
+from forked_programs import run_program, start_program
 
 from dermgan_tf.fingerprint import weights_fingerprint
 from dermgan_tf.generator import build_generator
@@ -15,24 +13,12 @@ from dermgan_tf.photo_io import is_synthetic, read_photo, read_png_text
 from dermgan_tf.saved_model import export_saved_model
 from dermgan_tf.vocabulary import Vocabulary
 
-ROOT = pathlib.Path(__file__).parents[1]
 CONDITIONS = ["melanoma", "eczema", "vitiligo"]
 
 
-def start(program, *flags):
-    return subprocess.Popen(
-        [sys.executable, "-m", f"pipelines.{program}", *map(str, flags)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def run(program, *flags):
-    process = start(program, *flags)
-    stdout, stderr = process.communicate(timeout=600)
-    return process.returncode, stdout, stderr
+def run(program, *flags, afresh=False):
+    done = run_program(program, *flags, afresh=afresh)
+    return done.returncode, done.stdout, done.stderr
 
 
 def error_of(stderr):
@@ -80,7 +66,10 @@ def saved_model(average, tmp_path_factory):
 def test_a_training_run_is_exported(model_dir, average, tmp_path):
     out = tmp_path / "served" / "1"
     code, stdout, stderr = run(
-        "export_generator", f"--model_dir={model_dir}", f"--output_dir={out}"
+        "export_generator",
+        f"--model_dir={model_dir}",
+        f"--output_dir={out}",
+        afresh=True,
     )
     assert code == 0, stderr
     fingerprint = weights_fingerprint(average)
@@ -116,6 +105,7 @@ def test_a_plan_becomes_images(saved_model, tmp_path):
         f"--plan={plan}",
         "--write_maps",
         "--seed=4",
+        afresh=True,
     )
     assert code == 0, stderr
     assert f"{out}: 4 synthetic images in" in stdout
@@ -158,7 +148,7 @@ def test_bad_requests_are_one_line_and_leave_nothing(
 def test_after_a_kill_a_sweep_fills_the_same_folder(saved_model, tmp_path):
     out = tmp_path / "images"
     flags = [f"--saved_model={saved_model}", f"--output_dir={out}"]
-    process = start("generate", *flags, "--count=1000000")
+    process = start_program("generate", *flags, "--count=1000000")
     aside = tmp_path / "images.partial"
     deadline = time.monotonic() + 300
     while not (aside / "images/000100.png").exists():

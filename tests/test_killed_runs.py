@@ -6,7 +6,6 @@ imported TensorFlow already, the many of the slow one to the program itself.
 
 import concurrent.futures
 import contextlib
-import multiprocessing
 import os
 import pathlib
 import random
@@ -17,6 +16,7 @@ import threading
 import time
 
 import pytest
+from forked_programs import CONTEXT
 from run_files import assert_same_run
 from tiny_pairs import make_tiny_pairs
 
@@ -54,8 +54,7 @@ class ForkedRun:
     """
 
     target = staticmethod(train)
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["dermgan_tf.training"])
+    context = CONTEXT
     # Starting one process asks for the state of all, and a state can be read but once:
     # two threads at it together would lose it.
     _one_at_a_time = threading.Lock()

@@ -1,12 +1,10 @@
 """plan_synthetic as people run it, and generate with what it wrote."""
 
 import json
-import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+from forked_programs import run_program
 from tiny_pairs import VOCABULARY, make_tiny_pairs
 
 from dermgan_tf.annotations import PhotoAnnotation, write_annotations
@@ -15,17 +13,9 @@ from dermgan_tf.generator import build_generator
 from dermgan_tf.pairs import read_pairs, read_pairs_info
 from dermgan_tf.saved_model import export_saved_model
 
-ROOT = pathlib.Path(__file__).parents[1]
 
-
-def run(*flags, program="plan_synthetic"):
-    return subprocess.run(
-        [sys.executable, "-m", f"pipelines.{program}", *map(str, flags)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+def run(*flags, program="plan_synthetic", afresh=False):
+    return run_program(program, *flags, afresh=afresh)
 
 
 def error_of(done, code=1):
@@ -69,6 +59,7 @@ def planned(pairs, tmp_path_factory):
         "--fill_to=14",
         "--max_images=12",
         "--seed=7",
+        afresh=True,
     )
     assert done.returncode == 0, done.stderr
     return path, done

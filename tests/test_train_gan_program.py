@@ -1,14 +1,11 @@
 """train_gan as people run it: kills, polite stops, messages, exit codes."""
 
 import json
-import os
-import pathlib
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
+from forked_programs import start_program
 from run_files import assert_same_run
 from tiny_pairs import make_tiny_pairs
 
@@ -16,19 +13,11 @@ from dermgan_tf.dermgan import DEFAULT_LOSS_WEIGHTS
 from dermgan_tf.errors import InputError
 from dermgan_tf.training import train_gan
 
-ROOT = pathlib.Path(__file__).parents[1]
 STEPS = 40
 
 
-def start(*arguments, **environment):
-    return subprocess.Popen(
-        [sys.executable, "-m", "pipelines.train_gan", *map(str, arguments)],
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def start(*arguments, afresh=False):
+    return start_program("train_gan", *arguments, afresh=afresh)
 
 
 def finish(process):
@@ -36,11 +25,11 @@ def finish(process):
     return process.returncode, stdout, stderr.replace("\r", "\n").strip()
 
 
-def start_training(data_dir, model_dir, steps=STEPS):
+def start_training(data_dir, model_dir, afresh=False):
     return start(
         f"--data_dir={data_dir}",
         f"--model_dir={model_dir}",
-        f"--steps={steps}",
+        f"--steps={STEPS}",
         "--batch_size=4",
         "--base_filters=4",
         "--checkpoint_every=7",
@@ -48,6 +37,7 @@ def start_training(data_dir, model_dir, steps=STEPS):
         "--sample_every=16",
         "--condition_weight=7",
         "--deterministic",
+        afresh=afresh,
     )
 
 
@@ -64,7 +54,7 @@ def data_dir(tmp_path_factory):
 
 def test_killed_and_stopped_run_equals_uninterrupted_one(data_dir, tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    undisturbed = start_training(data_dir, whole)
+    undisturbed = start_training(data_dir, whole, afresh=True)
 
     killed = start_training(data_dir, broken)
     wait_for(broken / "checkpoints" / "step-14.index", killed)
@@ -121,7 +111,7 @@ def test_usage():
     status, _, stderr = finish(start("--data_dir=x"))
     assert status == 2
     assert "model_dir" in stderr
-    status, stdout, _ = finish(start("--help"))
+    status, stdout, _ = finish(start("--help", afresh=True))
     assert status == 0
     for flag in ("steps", "strategy", "mixed_precision", "checkpoint_every"):
         assert f"--{flag}" in stdout.replace("--[no]", "--")
