@@ -13,7 +13,7 @@ import time
 
 from absl import flags
 
-from pipelines import beam_flags, program
+from pipelines import beam_flags, id_flags, program
 
 
 def define_flags():
@@ -68,21 +68,7 @@ def define_flags():
         "costs its photo only, also with 1.",
         lower_bound=1,
     )
-    flags.DEFINE_bool(
-        "anonymize_ids",
-        False,
-        "Put hashes of case and photo ids into the pairs, under a secret salt: the "
-        "content of --id_salt_file or the environment variable DERMGAN_ID_SALT, 16 "
-        "bytes or more. The same salt gives the same ids; splits stay as they are.",
-    )
-    flags.DEFINE_string(
-        "id_salt_file", None, "File of the salt. It is not copied to any output."
-    )
-    flags.register_multi_flags_validator(
-        ["anonymize_ids", "id_salt_file"],
-        lambda values: values["anonymize_ids"] or not values["id_salt_file"],
-        "--id_salt_file is for --anonymize_ids",
-    )
+    id_flags.define_id_flags("the pairs")
     flags.DEFINE_float(
         "max_reject_fraction",
         0.1,
@@ -95,10 +81,8 @@ def define_flags():
 
 
 def main(args):
-    from dermgan_tf.anonymous_ids import read_salt
-
     start = time.monotonic()
-    id_salt = read_salt(args.id_salt_file) if args.anonymize_ids else None
+    id_salt = id_flags.id_salt(args)
     program.load_tensorflow()
     from dermgan_tf.pairs import INFO_FILE
     from dermgan_tf.phantom import phantom_vocabulary

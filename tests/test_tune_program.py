@@ -9,14 +9,19 @@ import sys
 import time
 
 import pytest
-from studies import ROOT, STEPS, finish, make_inputs, start_study
+from forked_programs import ROOT
+from studies import STEPS, finish, make_inputs, start_study
 
 pytest.importorskip("keras_tuner", reason='needs pip install "dermgan_tf[tune]"')
 
 
-def start(folder, *more):
+def start(folder, *more, afresh=False):
     return start_study(
-        "tune", folder, folder / "search", "--condition_weight=0.5,5", *more
+        "tune",
+        folder,
+        folder / "search",
+        *("--condition_weight=0.5,5", *more),
+        afresh=afresh,
     )
 
 
@@ -71,7 +76,7 @@ def test_killed_within_a_trial_and_started_again(folder):
 
 
 def test_usage(folder):
-    status, _, stderr = finish(start(folder, "--split=test"))
+    status, _, stderr = finish(start(folder, "--split=test", afresh=True))
     assert status == 2 and "split" in stderr  # only ever the validation split
     status, _, stderr = finish(start(folder, "--condition_weight=much"))
     assert status == 1
