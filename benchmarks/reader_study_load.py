@@ -87,10 +87,10 @@ class Told:
 class Reader(threading.Thread):
     """One participant: enters, agrees, answers until the time is over."""
 
-    def __init__(self, port, code, until, pause):
+    def __init__(self, port, code, over, pause):
         super().__init__(daemon=True)
         self.told, self._cookie = Told(), ""
-        self._port, self._code, self._until, self._pause = port, code, until, pause
+        self._port, self._code, self._over, self._pause = port, code, over, pause
         self._random = random.Random(code)
         self._connection = None
 
@@ -98,7 +98,7 @@ class Reader(threading.Thread):
         try:
             self._send("POST", "/enter", {"code": self._code})
             self._send("POST", "/consent", {})
-            while time.monotonic() < self._until:
+            while not self._over.is_set():
                 if not self._answer():
                     return
                 time.sleep(self._pause * self._random.uniform(0.5, 1.5))
@@ -164,7 +164,7 @@ class Reader(threading.Thread):
         return response.status, data
 
 
-def run_load(study, codes, seconds, kills, pause):
+def run_load(study, codes, seconds, kills, pause, at_least=0):
     """Puts a study under load, and compares what was told with what is stored.
 
     Args:
@@ -173,6 +173,8 @@ def run_load(study, codes, seconds, kills, pause):
         seconds: float. How long they answer.
         kills: int. How often the server is killed with −9 and started again.
         pause: float. Mean seconds of a participant between two answers.
+        at_least: int. Answers to wait for beyond that time, of which a kill waits for
+            its share: a slow machine is put under load, too. Two minutes at most.
 
     Returns:
         dict of counts: participants, answers told as stored, lost (told and not there),
@@ -182,23 +184,36 @@ def run_load(study, codes, seconds, kills, pause):
     """
     server, port = start_server(study, 0)
     try:
-        until = time.monotonic() + seconds
-        readers = [Reader(port, code, until, pause) for code in codes]
+        start, over = time.monotonic(), threading.Event()
+        readers = [Reader(port, code, over, pause) for code in codes]
         for reader in readers:
             reader.start()
-        for number in range(kills):
-            wait = until - seconds * (1 - (number + 1) / (kills + 1))
-            time.sleep(max(0.0, wait - time.monotonic()))
+        for number in range(1, kills + 1):
+            share = number / (kills + 1)
+            _wait(readers, start + share * seconds, share * at_least)
             server.kill()
             server.wait()
             server, _ = start_server(study, port)
+        _wait(readers, start + seconds, at_least)
+        seconds = time.monotonic() - start
+        over.set()
         for reader in readers:
-            reader.join(seconds + 2 * GIVE_UP_SECONDS)
+            reader.join(2 * GIVE_UP_SECONDS)
         alive = sum(reader.is_alive() for reader in readers)
     finally:
         server.kill()
         server.wait()
     return _compared(study, readers, seconds, kills, alive)
+
+
+def _wait(readers, until, answers):
+    """Waits for a time and for a number of answers; for these two minutes at most."""
+    end = max(until, time.monotonic() + 120)
+    while (now := time.monotonic()) < end:
+        count = sum(len(reader.told.stored) for reader in readers)
+        if now >= until and count >= answers:
+            return
+        time.sleep(0.05)
 
 
 def start_server(study, port):
