@@ -176,7 +176,9 @@ def look(pid, root, ticks, peaks, names):
     for line in status.splitlines():
         if line.startswith("VmHWM:"):
             peaks[pid] = max(peaks.get(pid, 0), int(line.split()[1]) * 1024)
-    if pid == root:
+    if not command:  # it has just ended
+        names.setdefault(pid, "other")
+    elif pid == root:
         names[pid] = "main"
     elif "sdk_worker_main" in command and not command.startswith(("/bin/sh", "sh")):
         names[pid] = "worker"
