@@ -137,7 +137,12 @@ def run_augmentation_study(
     for name in ("train", "validation", "test"):
         if name not in splits or not len(splits[name]):
             raise InputError(f"there are no {name} photos; a study needs all three")
-    train = splits["train"]
+    train, test = splits["train"], splits["test"]
+    if len(np.unique(test.labels)) < 2:  # said before hours of training
+        raise InputError(
+            f"all {len(test)} test photos are of {test.conditions[test.labels[0]]!r}; "
+            "a comparison takes two conditions or more"
+        )
     if more_real is not None:
         _require_apart(more_real, splits)
         given, more_real = len(more_real), without_those_of(more_real, train, cache_dir)

@@ -238,4 +238,8 @@ def test_more_photos_must_not_be_of_held_out_cases(tmp_path):
     with pytest.raises(InputError, match="there are no test photos"):
         two = {name: SPLITS[name] for name in ("train", "validation")}
         run_augmentation_study(two, tmp_path, TRAINING, **ARMS)
+    test = SPLITS["test"]
+    alike = {**SPLITS, "test": test.take(np.flatnonzero(test.labels == 0))}
+    with pytest.raises(InputError, match="test photos are of .* takes two conditions"):
+        run_augmentation_study(alike, tmp_path, TRAINING, **ARMS)
     assert not list(tmp_path.iterdir())
