@@ -278,7 +278,7 @@ def _quiet(local: bool) -> Iterator[None]:
 
     def told(error):
         name = error.thread.name if error.thread else ""
-        if not name.startswith(("beam_", "run_worker")):
+        if not name.startswith(("beam_", "read_grpc_client", "run_worker")):
             hook(error)
 
     level = logger.level

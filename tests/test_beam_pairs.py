@@ -343,7 +343,7 @@ def test_an_interrupted_run_ends_at_once(victim, annotations, tmp_path):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.02)
     if victim == "run":
-        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
         wanted = "error: interrupted"
     else:
         workers = [
