@@ -106,6 +106,7 @@ def load_pairs(
     seed: int = 0,
     start_step: int = 0,
     skip_corrupt_records: bool = False,
+    balance: float = 0.0,
 ):
     """Loads pairs for training or evaluation.
 
@@ -135,6 +136,11 @@ def load_pairs(
         skip_corrupt_records: bool. Whether to leave out, with a warning, what is
             damaged or holds no pair, for which an iteration otherwise fails. To find
             it, all pairs of the split are read and decoded once beforehand.
+        balance: float, 0…1. Above 0, pairs of rare conditions and rare skin types come
+            more than once in an epoch, others not in every one: each in proportion to
+            (pairs of its condition × pairs of its skin type) ** -balance, counted
+            within the window that is shuffled. With 1, were the two independent, all
+            conditions would come alike often, and all skin types. Needs `shuffle`.
 
     Returns:
         tf.data.Dataset of dicts "semantic_map" and "image", both float32 [B, S, S, 3],
@@ -163,6 +169,10 @@ def load_pairs(
         raise InputError(
             f"batch size {batch_size}, start step {start_step}: want at least 1 and 0"
         )
+    if not 0 <= balance <= 1 or (balance and not shuffle):
+        raise InputError(
+            f"balance {balance}: want 0 to 1, and above 0 only where pairs are shuffled"
+        )
     count = record_count(shards)
     if repeat and count < batch_size:
         raise InputError(
@@ -186,6 +196,7 @@ def load_pairs(
         seed=seed,
         start_step=start_step,
         scale=scale,
+        weigh=(lambda records: _rarity(records, balance)) if balance else None,
     )
     dataset.damages = tuple(damages)
     return dataset
@@ -320,6 +331,19 @@ def _usable_shards(
 
 def _decoder(info: PairsInfo) -> Callable[[Any], Any]:
     return lambda record: _decode(record, info.image_size)
+
+
+def _rarity(records, balance: float):
+    """(pairs of the condition × pairs of the skin type) ** -balance, float32 [n]."""
+    import tensorflow as tf
+
+    number = tf.io.FixedLenFeature([], tf.int64)
+    features = ("condition", "fitzpatrick")
+    parsed = tf.io.parse_example(records, dict.fromkeys(features, number))
+    counts = tf.ones_like(records, tf.float32)
+    for values in parsed.values():
+        counts *= tf.cast(tf.gather(tf.math.bincount(values), values), tf.float32)
+    return counts**-balance
 
 
 def _decode(record, image_size: int):

@@ -33,11 +33,16 @@ def record_batches(
     seed: int,
     start_step: int,
     scale: Callable[[tuple], Any],
+    weigh: Callable[[Any], Any] | None = None,
 ):
     """Reads, shuffles, decodes, turns and batches the records of shards.
 
     Shuffling permutes the shards and then the records within windows of 128 MB, anew
     in every epoch. At most two windows and a few batches are in memory.
+
+    With `weigh`, an epoch takes as many records as there are, but from each window
+    every record in proportion to its weight, w / Σw of the window's length, rounded up
+    or down at random (systematic resampling).
 
     Args:
         shards: as of `usable_shards`, at least one record together.
@@ -53,6 +58,8 @@ def record_batches(
             epochs are passed over without reading; within one, records are read, not
             decoded.
         scale: TensorFlow function of a batch, a tuple of uint8 [B, S, S, C].
+        weigh: TensorFlow function of records [n] that gives their weights, float32 [n]
+            above 0. Only where records are shuffled.
 
     Returns:
         tf.data.Dataset of what `scale` gives.
@@ -88,7 +95,7 @@ def record_batches(
         skipped, num_batches = start, -(-max(count - start, 0) // batch_size)
     if shuffle:
         records = _shuffled_records(
-            shards, epochs, shard_seed, record_seed, min_window=batch_size
+            shards, epochs, shard_seed, record_seed, batch_size, weigh
         )
     else:
         records = _ordered_records(shards, epochs)
@@ -222,7 +229,7 @@ def _ordered_records(shards: Sequence[Shard], epochs):
 
 
 def _shuffled_records(
-    shards: Sequence[Shard], epochs, shard_seed, record_seed, min_window: int
+    shards: Sequence[Shard], epochs, shard_seed, record_seed, min_window: int, weigh
 ):
     """Yields (number of the record over all epochs, record) in an epoch's own order."""
     import tensorflow as tf
@@ -240,17 +247,15 @@ def _shuffled_records(
             tf.data.TFRecordDataset, cycle_length=MIXED_SHARDS
         )
         epoch_seed = fold_in(record_seed, epoch)
-        return (
-            records.batch(window)
-            .enumerate()
-            .map(
-                lambda i, block: (
-                    epoch * count + i * window,
-                    block,
-                    permuted(tf.range(tf.size(block)), fold_in(epoch_seed, i)),
-                )
-            )
-        )
+
+        def with_order(i, block):
+            window_seed = fold_in(epoch_seed, i)
+            order = permuted(tf.range(tf.size(block)), window_seed)
+            if weigh:
+                order = tf.gather(order, _resampled(weigh(block), order, window_seed))
+            return epoch * count + i * window, block, order
+
+        return records.batch(window).enumerate().map(with_order)
 
     def in_order(first, block, order):
         """Takes the records one by one: no second window is made of them."""
@@ -260,6 +265,28 @@ def _shuffled_records(
     # The next window is read while the records of one are used. One thread reads: with
     # more, their allocations scatter over ever more memory.
     return epochs.flat_map(epoch_windows).prefetch(1).flat_map(in_order)
+
+
+def _resampled(weights, order, seed):
+    """Places in `order` [n], each as often as its record's weight asks for, shuffled.
+
+    Systematic resampling: n pointers at equal distances, begun at random, on the
+    weights laid end to end.
+    """
+    import tensorflow as tf
+
+    fold_in = tf.random.experimental.stateless_fold_in
+    count = tf.size(order)
+    ends = tf.cumsum(tf.cast(tf.gather(weights, order), tf.float64))
+    start = tf.random.stateless_uniform(
+        [], fold_in(seed, 1), dtype=tf.float64, alg="philox"
+    )
+    pointers = tf.range(tf.cast(count, tf.float64), dtype=tf.float64) + start
+    pointers *= ends[-1] / tf.cast(count, tf.float64)
+    places = tf.searchsorted(ends, pointers, side="right")
+    # Rounding may put the last pointer at the very end.
+    places = tf.minimum(places, count - 1)
+    return tf.random.experimental.stateless_shuffle(places, fold_in(seed, 2))
 
 
 def _flip_and_transpose(images, choices):

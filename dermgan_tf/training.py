@@ -60,6 +60,7 @@ def train_gan(
     sample_every: int = 500,
     log_every: int = 50,
     skip_corrupt_records: bool = False,
+    balance: float = 0.0,
     overwrite: bool = False,
     stop_requested: Callable[[], bool] = lambda: False,
     progress: Callable = silent,
@@ -117,6 +118,8 @@ def train_gan(
             gets the learning rates and the norms of gradients and updates too.
         skip_corrupt_records: bool. Whether to leave out pairs whose records are corrupt
             rather than to fail; see `load_pairs`. May change from one call to the next.
+        balance: float, 0…1. How much more often pairs of rare conditions and skin types
+            are trained on; see `load_pairs`.
         overwrite: bool. Whether to delete the run in `model_dir` and start anew.
         stop_requested: asked after every step; once true, the run is saved and ends.
             With several workers all end together, as soon as one of them is asked.
@@ -154,7 +157,7 @@ def train_gan(
         stop_requested=stop_requested,
         progress=progress,
     ).settled()
-    task = _PaintingFromMaps(data_dir, upsampling, loss_weights, options)
+    task = _PaintingFromMaps(data_dir, upsampling, balance, loss_weights, options)
     return run_training(task, model_dir, options)
 
 
@@ -163,7 +166,7 @@ class _PaintingFromMaps(AdversarialTask):
 
     data_name = "pairs"
 
-    def __init__(self, data_dir, upsampling, loss_weights, options):
+    def __init__(self, data_dir, upsampling, balance, loss_weights, options):
         self._data_dir = data_dir
         self._options = options
         self._info = info = read_pairs_info(data_dir)
@@ -174,6 +177,7 @@ class _PaintingFromMaps(AdversarialTask):
             "conditions": list(info.vocabulary),
             "data_fingerprint": info.fingerprint,
             "source": info.source,
+            "balance": float(balance) or None,  # as runs before had none
             "loss_weights": {**DEFAULT_LOSS_WEIGHTS, **(loss_weights or {})},
         }
 
@@ -195,6 +199,7 @@ class _PaintingFromMaps(AdversarialTask):
             seed=self._options.seed,
             start_step=start_step,
             skip_corrupt_records=self._options.skip_corrupt_records,
+            balance=self.settings["balance"] or 0.0,
         )
 
     def require_sound_data(self):

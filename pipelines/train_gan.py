@@ -28,6 +28,14 @@ def define_flags():
         ["resize_conv", "transposed_conv"],
         "How the generator enlarges; transposed_conv shows checkerboards.",
     )
+    flags.DEFINE_float(
+        "balance",
+        0.0,
+        "Show pairs of rare conditions and rare Fitzpatrick skin types more often: 0: "
+        "each pair alike; 1: every condition, and every type, about as often as any.",
+        lower_bound=0,
+        upper_bound=1,
+    )
     # Defaults are DEFAULT_LOSS_WEIGHTS of dermgan_tf/dermgan.py.
     define_loss_flags(LOSS_WEIGHTS)
 
@@ -47,6 +55,7 @@ def main(args):
         args.model_dir,
         **option_values(args),
         upsampling=args.upsampling,
+        balance=args.balance,
         loss_weights=given_weights(args, LOSS_WEIGHTS),
         strategy=strategy,
         stop_requested=stop.requested,

@@ -1,5 +1,6 @@
 """Preparing pairs from real files and reading them back."""
 
+import collections
 import hashlib
 import itertools
 import json
@@ -357,11 +358,50 @@ def test_an_iteration_is_an_epoch_and_each_is_another(data_dir):
     assert bytes_of(again.as_numpy_iterator()) == first
 
 
-@pytest.mark.parametrize("shuffle", [True, False])
-def test_a_run_goes_on_exactly_where_it_stopped(data_dir, shuffle):
+@pytest.mark.parametrize("balance", [0.5, 1.0])
+def test_balance_brings_rare_pairs_more_often(data_dir, balance):
+    pairs = list(read_pairs(data_dir, "train"))
+    conditions, types = (
+        collections.Counter(pair[key] for pair in pairs)
+        for key in ("condition", "fitzpatrick")
+    )
+    weights = np.array(
+        [
+            (conditions[pair["condition"]] * types[pair["fitzpatrick"]]) ** -balance
+            for pair in pairs
+        ]
+    )
+    expected = len(pairs) * weights / weights.sum()
+    assert expected.max() > 1.2 > 0.9 > expected.min()  # or it would test nothing
+    epochs = 40
+    options = {"shuffle": True, "augment": False, "seed": 3, "balance": balance}
+    batches = load(data_dir, epochs * len(pairs), batch=1, **options)
+    drawn = [row.tobytes() for batch in batches for row in batch["image"]]
+    key = [(pair["image"] / np.float32(127.5) - 1).tobytes() for pair in pairs]
+    for start in range(0, len(drawn), len(pairs)):
+        epoch = collections.Counter(drawn[start : start + len(pairs)])
+        counts = np.array([epoch[k] for k in key])
+        assert counts.sum() == len(pairs)
+        assert np.abs(counts - expected).max() < 1  # rounded up or down, no more
+    means = np.array([drawn.count(k) for k in key]) / epochs
+    np.testing.assert_allclose(means, expected, atol=4 * 0.5 / epochs**0.5)
+    assert drawn[: len(pairs)] != drawn[len(pairs) : 2 * len(pairs)]
+
+
+def test_balance_zero_is_the_plain_order_and_needs_shuffling(data_dir):
+    plain = bytes_of(load(data_dir, 6))
+    assert bytes_of(load(data_dir, 6, balance=0.0)) == plain
+    assert bytes_of(load(data_dir, 6, balance=1.0)) != plain
+    for wrong in ({"balance": 1.1}, {"balance": 0.5, "shuffle": False}):
+        with pytest.raises(InputError, match="only where pairs are shuffled"):
+            load_pairs(data_dir, "train", 4, **wrong)
+
+
+@pytest.mark.parametrize("shuffle, balance", [(True, 0.0), (False, 0.0), (True, 0.75)])
+def test_a_run_goes_on_exactly_where_it_stopped(data_dir, shuffle, balance):
     count = read_pairs_info(data_dir).counts["train"]
     steps = 2 * count // 5 + 3  # well into the third epoch
-    options = {"seed": 7, "shuffle": shuffle}
+    options = {"seed": 7, "shuffle": shuffle, "balance": balance}
     whole = load(data_dir, steps, **options)
     tf.random.set_seed(1234)  # the program's own randomness must not matter
     for start in (1, count // 5, count // 5 + 1, steps - 2):
