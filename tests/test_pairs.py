@@ -373,7 +373,7 @@ def test_balance_brings_rare_pairs_more_often(data_dir, balance):
     )
     expected = len(pairs) * weights / weights.sum()
     assert expected.max() > 1.2 > 0.9 > expected.min()  # or it would test nothing
-    epochs = 40
+    epochs = 10
     options = {"shuffle": True, "augment": False, "seed": 3, "balance": balance}
     batches = load(data_dir, epochs * len(pairs), batch=1, **options)
     drawn = [row.tobytes() for batch in batches for row in batch["image"]]
