@@ -36,6 +36,8 @@ class AdversarialModel(keras.Model):
     default_loss_weights: Mapping[str, float] = {}
     # Of these, those that have no weight are not computed and not reported.
     optional_losses: tuple[str, ...] = ()
+    # What `batch_losses` gives besides losses, to be reported as those are.
+    other_measures: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -56,9 +58,10 @@ class AdversarialModel(keras.Model):
             setattr(self, f"ema_{name}", None)
             if ema_decay:
                 setattr(self, f"ema_{name}", _frozen_copy(networks[name]))
+        reported = [f"{name}_loss" for name in (*PLAYERS, *self.default_loss_weights)]
         self.trackers = {
-            f"{name}_loss": keras.metrics.Mean(name=f"{name}_loss")
-            for name in (*PLAYERS, *self.default_loss_weights)
+            name: keras.metrics.Mean(name=name)
+            for name in (*reported, *self.other_measures)
         }
         self.built = True
 
@@ -71,7 +74,8 @@ class AdversarialModel(keras.Model):
 
         Returns:
             dict of scalars: generator_loss and discriminator_loss, what the players
-            minimise, and `<name>_loss` for each loss that is computed.
+            minimise, `<name>_loss` for each loss that is computed, and each of
+            `other_measures`.
         """
         raise NotImplementedError
 

@@ -328,6 +328,7 @@ def _build(task: AdversarialTask, options: RunOptions) -> AdversarialModel:
                     options.decay_steps,
                 ),
                 beta_1=options.adam_beta_1,
+                beta_2=task.adam_beta_2,
             )
             for player in PLAYERS
         }

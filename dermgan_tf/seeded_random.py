@@ -4,6 +4,8 @@ Not on its neighbours in the batch, the batch's size, or what ran before, as tho
 stateful generator would.
 """
 
+import math
+
 import keras
 from keras import ops
 
@@ -90,6 +92,24 @@ def random_bits(seed, salt: int, height: int, width: int, channels: int):
     start = _hash(ops.cast(seed, "int32") ^ _hash_int(salt + 1))
     bits = _hash(ops.expand_dims(start, -1) + places)
     return ops.reshape(bits, (-1, height, width, channels))
+
+
+def seeded_uniform(seed, salt: int, count: int):
+    """Random float32 [N, count], 0…1 without the ends, from seed int32 [N] and salt."""
+    bits = ops.reshape(random_bits(seed, salt, 1, 1, count), (-1, count))
+    # 23 bits, as many as float32 holds of (k + 1/2) / 2²³ without rounding.
+    steps = ops.cast(_logical_shift(bits, 9), "float32")
+    return (steps + 0.5) / 2.0**23
+
+
+def seeded_normal(seed, salt: int, count: int):
+    """Standard normal float32 [N, count], within ±5.3, from seed int32 [N] and salt."""
+    return normal_of_uniform(seeded_uniform(seed, salt, count))
+
+
+def normal_of_uniform(uniform):
+    """The standard normal's quantiles: float32 of float32 in 0…1, without the ends."""
+    return math.sqrt(2) * ops.erfinv(2.0 * uniform - 1.0)
 
 
 # "lowbias32" (Wellons 2018, "Prospecting for hash functions"): xor-shifts of 16, 15, 16

@@ -31,10 +31,12 @@ class AdversarialTask:
             `RunOptions.settings`; with "data_fingerprint", and the weights by loss
             under "loss_weights".
         data_name: str. What messages call the data: "pairs".
+        adam_beta_2: float, 0 ≤ β < 1. Adam's decay of the second moment.
     """
 
     settings: dict[str, Any]
     data_name: str = "data"
+    adam_beta_2: float = 0.999
 
     def build(self, base_filters: int, seed: int, ema_decay: float) -> AdversarialModel:
         """Builds the networks and the model; ValueError says what cannot be built."""

@@ -30,13 +30,20 @@ OPTIONS = (
 )
 
 
-def define_run_flags(program: str, data: str, steps: int, base_filters: int) -> None:
+def define_run_flags(
+    program: str,
+    data: str,
+    steps: int,
+    base_filters: int,
+    batch_size: int = 4,
+    adam_beta_1: float = 0.5,
+) -> None:
     """Flags of a run, whatever it trains.
 
     Args:
         program: str. The one that prepares the data.
         data: str. What the data are called: "patches".
-        steps, base_filters: ints. Defaults.
+        steps, base_filters, batch_size, adam_beta_1: defaults.
     """
     flags.DEFINE_string(
         "data_dir", None, f"Folder of {data}, as from {program}.", required=True
@@ -56,7 +63,10 @@ def define_run_flags(program: str, data: str, steps: int, base_filters: int) -> 
         lower_bound=1,
     )
     flags.DEFINE_integer(
-        "batch_size", 4, f"{data} per step, over all devices together.", lower_bound=1
+        "batch_size",
+        batch_size,
+        f"{data} per step, over all devices together.",
+        lower_bound=1,
     )
     flags.DEFINE_integer(
         "base_filters",
@@ -81,7 +91,7 @@ def define_run_flags(program: str, data: str, steps: int, base_filters: int) -> 
     )
     flags.DEFINE_float(
         "adam_beta_1",
-        0.5,
+        adam_beta_1,
         "Adam's decay of the first moment per step, 0 to 1.",
         lower_bound=0,
         upper_bound=1,

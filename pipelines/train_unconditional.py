@@ -1,0 +1,94 @@
+"""Trains a network that paints photographs from noise alone.
+
+Of pairs the photographs are learnt, of patches those of one domain. After a kill the
+same command goes on where it was.
+"""
+
+from absl import flags
+
+from pipelines import program
+from pipelines.gan_flags import (
+    define_loss_flags,
+    define_run_flags,
+    given_weights,
+    print_result,
+    run_options,
+)
+
+LOSS_WEIGHTS = {
+    "r1": "the penalty on the discriminator's gradient, γ; more where images are few "
+    "or training is not stable. By default 0.0002 · pixels / batch size"
+}
+
+
+def define_flags():
+    define_run_flags(
+        "prepare_pairs or prepare_patches",
+        "photographs",
+        steps=50_000,
+        base_filters=32,
+        batch_size=16,
+        adam_beta_1=0.0,
+    )
+    flags.DEFINE_enum(
+        "domain", None, ["healthy", "pathology"], "Which patches, where it is patches."
+    )
+    flags.DEFINE_bool(
+        "adaptive_augmentation",
+        True,
+        "Show the discriminator all images through random changes, as often as its "
+        "overfitting asks for; for fewer than about 5,000 photographs.",
+    )
+    flags.DEFINE_integer(
+        "adaptation_images",
+        100_000,
+        "Training images in which the changes' probability can go from 0 to 1.",
+        lower_bound=1,
+    )
+    define_loss_flags(LOSS_WEIGHTS)
+
+
+def main(args):
+    program.load_tensorflow()
+    from dermgan_tf.errors import InputError
+    from dermgan_tf.run_record import write_run_record
+    from dermgan_tf.strategies import make_strategy
+    from dermgan_tf.unconditional_training import train_unconditional
+    from dermgan_tf.workers import is_chief
+
+    strategy = make_strategy(args.strategy, args.tpu, args.wait_for_workers)
+    stop = program.StopRequest()
+    result = train_unconditional(
+        args.data_dir,
+        args.model_dir,
+        run_options(args, strategy, stop, program.progress),
+        domain=args.domain,
+        adaptive_augmentation=args.adaptive_augmentation,
+        adaptation_images=args.adaptation_images,
+        loss_weights=given_weights(args, LOSS_WEIGHTS),
+    )
+    if is_chief(strategy):
+        write_run_record(
+            args.model_dir,
+            "train_unconditional",
+            program.flag_values(args),
+            seed=args.seed,
+            data_fingerprint=result.data_fingerprint,
+            durations=result.seconds,
+            left_out=[str(damage) for damage in result.damages],
+        )
+        print_result(result)
+    if result.step < result.steps:
+        raise InputError(
+            f"stopped by {stop.signal_name or 'another worker'} after step "
+            f"{result.step} of {result.steps}, which is saved; the same command goes "
+            f"on from there"
+        )
+
+
+def run():
+    program.run(define_flags, main)
+
+
+if __name__ == "__main__":
+    run()
