@@ -24,6 +24,10 @@ PROGRAMS = [
     "prepare_patches",
     "train_lesion_translation",
     "export_translator",
+    "train_unconditional",
+    "export_unconditional",
+    "generate_unconditional",
+    "evaluate_unconditional",
     "reader_study",
 ]
 

@@ -28,6 +28,7 @@ from dermgan_tf.inference import batch_function
 # The side, in pixels, of the square that each network reads. 299 is Inception's own;
 # MobileNetV2 reads 160, for half of the work of its largest size, 224.
 _IMAGE_SIZES = {"inception_v3": 299, "mobilenet_v2": 160}
+PIXELS_SIZE = 32  # the side, in pixels, of what "pixels" compares
 
 
 class Embedding:
@@ -193,8 +194,10 @@ def build_embedding(name: str, weights: str | os.PathLike | None = None) -> Embe
     """Builds the embedding that a user names.
 
     Args:
-        name: "inception_v3", "mobilenet_v2", "tfgan", or the path of a `.keras` model:
-            a classifier or a feature extractor, see `Embedding`.
+        name: "inception_v3", "mobilenet_v2", "tfgan", "pixels" (the image itself at
+            32 × 32, which needs no weights: for finding images that look the same, not
+            for judging how real they are), or the path of a `.keras` model: a
+            classifier or a feature extractor, see `Embedding`.
         weights: a weights file for one of Keras' two networks without their top
             (`include_top=False`), or a folder with TF-GAN's TF-Hub module. None takes
             Keras' ImageNet weights or TF-Hub's module, downloaded on first use.
@@ -219,11 +222,17 @@ def build_embedding(name: str, weights: str | os.PathLike | None = None) -> Embe
         return Embedding(backbone, f"{name}:{suffix}")
     if name == "tfgan":
         return TfganEmbedding(weights)
+    if name == "pixels":
+        if weights is not None:
+            raise InputError(
+                "--embedding=pixels has no weights; leave out --embedding_weights"
+            )
+        return Embedding(_pixels(), f"pixels:{PIXELS_SIZE}")
     path = pathlib.Path(name)
     if path.suffix != ".keras":
         raise InputError(
-            f"unknown embedding {name!r}; known: {', '.join(_IMAGE_SIZES)}, tfgan, or "
-            "the path of a .keras model"
+            f"unknown embedding {name!r}; known: {', '.join(_IMAGE_SIZES)}, tfgan, "
+            "pixels, or the path of a .keras model"
         )
     if weights is not None:
         raise InputError(
@@ -238,6 +247,11 @@ def build_embedding(name: str, weights: str | os.PathLike | None = None) -> Embe
             f"--embedding={name} is not a Keras model that loads: {first_line(error)}"
         ) from error
     return Embedding(model, path.stem)
+
+
+def _pixels() -> keras.Model:
+    image = keras.Input((PIXELS_SIZE, PIXELS_SIZE, 3), name="image")
+    return keras.Model(image, keras.layers.Flatten()(image))
 
 
 def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -5,8 +5,8 @@ import json
 import math
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Any, TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -19,6 +19,8 @@ from dermgan_tf.generation_plan import ImageSpec, Sweep
 from dermgan_tf.photo_io import encode_png, read_photo
 from dermgan_tf.progress import silent
 from dermgan_tf.vocabulary import Vocabulary
+
+Model = TypeVar("Model")
 
 BATCH_SIZE = 16  # images painted per call: large enough to hide the call's own cost
 SHEET_CELL = (96, 192)  # least and greatest side of a sheet's cells, in pixels
@@ -61,20 +63,7 @@ class SavedGenerator:
     def signatures(self) -> list[tuple[str, str, str]]:
         """(name, inputs, outputs) of each signature, written for people."""
 
-        def shown(specs):
-            return ", ".join(
-                f"{name} {spec.dtype.name} {_shape_text(spec.shape)}"
-                for name, spec in sorted(specs.items())
-            )
-
-        return [
-            (
-                name,
-                shown(function.structured_input_signature[1]),
-                shown(function.structured_outputs),
-            )
-            for name, function in self._loaded.signatures.items()
-        ]
+        return described_signatures(self._loaded)
 
     def provenance(self, spec: ImageSpec) -> dict[str, str]:
         """The PNG texts of an image painted from `spec`."""
@@ -104,11 +93,33 @@ def load_generator(path: str | os.PathLike) -> SavedGenerator:
     Raises:
         InputError: if `path` holds no SavedModel, a damaged or a foreign one.
     """
+    return load_saved_model(
+        path, SavedGenerator, {"serving_default", "metadata"}, "export_generator"
+    )
+
+
+def load_saved_model(
+    path: str | os.PathLike,
+    build: Callable[[Any, dict[str, Any]], Model],
+    signatures: Collection[str],
+    made_by: str,
+) -> Model:
+    """Loads a SavedModel that this library wrote.
+
+    Args:
+        path: its folder.
+        build: makes what is returned, of the loaded SavedModel and its metadata.
+        signatures: that it must have, "metadata" among them.
+        made_by: the program that makes such folders.
+
+    Raises:
+        InputError: if `path` holds no SavedModel, a damaged or a foreign one.
+    """
     folder = epath.Path(path)  # local, or on storage that TensorFlow reads
     if not (folder / "saved_model.pb").exists():
         raise InputError(
             f"{folder} is not a SavedModel: it has no saved_model.pb; give the "
-            "--output_dir of export_generator"
+            f"--output_dir of {made_by}"
         )
     try:
         loaded = tf.saved_model.load(os.fspath(folder))
@@ -117,20 +128,39 @@ def load_generator(path: str | os.PathLike) -> SavedGenerator:
         raise InputError(
             f"SavedModel {folder} is damaged: {_first_line(error)}"
         ) from error
-    missing = {"serving_default", "metadata"} - set(loaded.signatures)
+    missing = set(signatures) - set(loaded.signatures)
     if missing:
         raise InputError(
-            f"SavedModel {folder} is not a dermgan_tf generator: it has no signature "
-            f"{min(missing)!r}"
+            f"SavedModel {folder} is not a dermgan_tf generator of {made_by}: it has "
+            f"no signature {min(missing)!r}"
         )
     try:
         text = loaded.signatures["metadata"]()["metadata"].numpy()
-        return SavedGenerator(loaded, json.loads(text))
+        return build(loaded, json.loads(text))
     except (tf.errors.OpError, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"SavedModel {folder} is not a dermgan_tf generator: its metadata cannot "
-            f"be read: {_first_line(error)}"
+            f"SavedModel {folder} is not a dermgan_tf generator of {made_by}: its "
+            f"metadata cannot be read: {_first_line(error)}"
         ) from error
+
+
+def described_signatures(loaded: Any) -> list[tuple[str, str, str]]:
+    """(name, inputs, outputs) of each signature of a SavedModel, for people."""
+
+    def shown(specs):
+        return ", ".join(
+            f"{name} {spec.dtype.name} {_shape_text(spec.shape)}"
+            for name, spec in sorted(specs.items())
+        )
+
+    return [
+        (
+            name,
+            shown(function.structured_input_signature[1]),
+            shown(function.structured_outputs),
+        )
+        for name, function in loaded.signatures.items()
+    ]
 
 
 def paint_specs(
@@ -186,9 +216,19 @@ def write_images(
     """
     folder = pathlib.Path(folder)
     make_folders(folder, write_maps)
+    painted = paint_files(generator, specs, write_maps=write_maps)
+    return file_painted(painted, folder, total, progress)
+
+
+def file_painted(
+    painted: Iterable[tuple[str, dict[str, bytes]]],
+    folder: pathlib.Path,
+    total: int | None = None,
+    progress: Callable = silent,
+) -> int:
+    """Files what `paint_files` yields, and generated.jsonl; returns how many images."""
     count = 0
     with open(folder / "generated.jsonl", "w", encoding="utf-8") as lines:
-        painted = paint_files(generator, specs, write_maps=write_maps)
         for line, files in progress(painted, total=total, desc="painting"):
             for name, data in files.items():
                 (folder / name).write_bytes(data)
@@ -296,11 +336,12 @@ def _sheet(
         row_labels=sweep.row_labels,
         column_labels=sweep.column_labels,
         title=f"Synthetic images: {sweep.title} (generator {name})",
-        cell=_cell(size),
+        cell=sheet_cell(size),
     )
 
 
-def _cell(image_size: int) -> int:
+def sheet_cell(image_size: int) -> int:
+    """The side of a sheet's cells, in pixels, for images of that side."""
     least, greatest = SHEET_CELL
     # Small images are enlarged by a whole number, so that their pixels stay squares.
     return min(image_size * math.ceil(least / image_size), greatest)

@@ -92,6 +92,16 @@ def write_saved_model(
         "png": served.paint_pngs,
         "metadata": served.tell_metadata,
     }
+    save_with_metadata(served, signatures, metadata, folder)
+
+
+def save_with_metadata(
+    served: tf.Module,
+    signatures: Mapping[str, Any],
+    metadata: Mapping[str, Any],
+    folder: pathlib.Path,
+) -> None:
+    """Writes a SavedModel and its metadata, as a file beside it, into a folder."""
     with tensorflow_errors_as_os_errors(folder):
         tf.saved_model.save(served, os.fspath(folder), signatures=signatures)
     described = folder / METADATA_FILE
@@ -203,6 +213,11 @@ def _metadata(
         "vocabulary": list(vocabulary.conditions),
         "provenance": dict(provenance or {}),
     }
+    return as_json(metadata)
+
+
+def as_json(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """What JSON makes of metadata; InputError if their provenance is no JSON."""
     try:
         return json.loads(json.dumps(metadata))
     except (TypeError, ValueError) as error:
@@ -222,20 +237,25 @@ def _prepared_for_inference(
         very generator that was given.
     """
     from dermgan_tf.generator import Generator
-    from dermgan_tf.resize_conv2d import ResizeConv2D
 
     if not isinstance(generator, Generator):
         return generator, [variable.value for variable in generator.variables]
     with dtype_policy(generator.compute_dtype):
         copy = Generator.from_config(generator.get_config())
     copy.set_weights(generator.get_weights())
+    return copy, prepared_variables(copy.network)
+
+
+def prepared_variables(network: keras.Model) -> list[tf.Variable]:
+    """Prepares a functional network's `ResizeConv2D`, and lists what it then uses."""
+    from dermgan_tf.resize_conv2d import ResizeConv2D
+
     prepared, replaced = [], set()
-    for layer in copy.network.layers:
+    for layer in network.layers:
         if isinstance(layer, ResizeConv2D):
             prepared += layer.prepare_for_inference()
             replaced.add(layer.kernel.path)
-    kept = [v.value for v in copy.variables if v.path not in replaced]
-    return copy, kept + prepared
+    return [v.value for v in network.variables if v.path not in replaced] + prepared
 
 
 class _ServedGenerator(tf.Module):
@@ -322,7 +342,11 @@ class _ServedGenerator(tf.Module):
 
 def _paint_one(generator, semantic_map, seed):
     scaled = tf.cast(semantic_map, tf.float32)[tf.newaxis] / 127.5 - 1.0
-    image = generator(scaled, seed=seed[tf.newaxis])[0]  # [S, S, 3] in [-1, 1]
+    return as_levels(generator(scaled, seed=seed[tf.newaxis])[0])
+
+
+def as_levels(image):
+    """uint8 of images in [-1, 1]."""
     levels = tf.round((tf.cast(image, tf.float32) + 1.0) * 127.5)
     return tf.cast(tf.clip_by_value(levels, 0.0, 255.0), tf.uint8)
 
