@@ -131,16 +131,16 @@ def load_saved_model(
     missing = set(signatures) - set(loaded.signatures)
     if missing:
         raise InputError(
-            f"SavedModel {folder} is not a dermgan_tf generator of {made_by}: it has "
-            f"no signature {min(missing)!r}"
+            f"SavedModel {folder} is not a dermgan_tf generator: it has no signature "
+            f"{min(missing)!r}; give the --output_dir of {made_by}"
         )
     try:
         text = loaded.signatures["metadata"]()["metadata"].numpy()
         return build(loaded, json.loads(text))
     except (tf.errors.OpError, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"SavedModel {folder} is not a dermgan_tf generator of {made_by}: its "
-            f"metadata cannot be read: {_first_line(error)}"
+            f"SavedModel {folder} is not a dermgan_tf generator: its metadata cannot "
+            f"be read: {_first_line(error)}"
         ) from error
 
 
