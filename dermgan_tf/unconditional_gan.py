@@ -78,7 +78,7 @@ class UnconditionalGAN(AdversarialModel):
         synthetic = self.generator(latents_of_seeds(seed, self.latent_size))
         strength = 0.0
         if self.strength is not None:
-            strength = ops.convert_to_tensor(self.strength.value)
+            strength = self.strength.value.read_value()  # as it is before this step
             real = augment(real, seed, strength, _REAL_SALT)
             synthetic = augment(synthetic, seed, strength, _SYNTHETIC_SALT)
         real_logits = self.discriminator(real)

@@ -177,12 +177,12 @@ def option_values(args) -> dict[str, Any]:
     }
 
 
-def run_options(args, strategy, stop, progress):
-    """The flags as a `RunOptions`."""
+def run_options(args, strategy, stop, progress, **defaults):
+    """The flags as a `RunOptions`; `defaults` are of flags that were not given."""
     from dermgan_tf.adversarial_training import RunOptions
 
     return RunOptions(
-        **option_values(args),
+        **{**defaults, **option_values(args)},
         strategy=strategy,
         stop_requested=stop.requested,
         progress=progress,

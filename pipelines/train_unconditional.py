@@ -50,10 +50,14 @@ def define_flags():
 
 def main(args):
     program.load_tensorflow()
+    from dermgan_tf.adversarial_model import PLAYERS
     from dermgan_tf.errors import InputError
     from dermgan_tf.run_record import write_run_record
     from dermgan_tf.strategies import make_strategy
-    from dermgan_tf.unconditional_training import train_unconditional
+    from dermgan_tf.unconditional_training import (
+        LEARNING_RATE,
+        train_unconditional,
+    )
     from dermgan_tf.workers import is_chief
 
     strategy = make_strategy(args.strategy, args.tpu, args.wait_for_workers)
@@ -61,7 +65,10 @@ def main(args):
     result = train_unconditional(
         args.data_dir,
         args.model_dir,
-        run_options(args, strategy, stop, program.progress),
+        run_options(
+            *(args, strategy, stop, program.progress),
+            **{f"{player}_learning_rate": LEARNING_RATE for player in PLAYERS},
+        ),
         domain=args.domain,
         adaptive_augmentation=args.adaptive_augmentation,
         adaptation_images=args.adaptation_images,
