@@ -115,11 +115,10 @@ export class BoxCanvas {
       if (!grip) continue;
       const inside = !Object.values(grip).some(Boolean);
       // The middle of a chosen large box must not keep small ones in it from being taken.
-      const smaller = inside && index === this.selected && order.slice(1).find(
-        (other) => other !== index && area(this.boxes[other]) < area(this.boxes[index])
-          && this.grip(this.boxes[other], { ...point, reach: 0 }),
-      );
-      return smaller ? { index: smaller, grip: { ...grip } } : { index, grip };
+      const covers = (other) => area(this.boxes[other]) < area(this.boxes[index])
+        && this.grip(this.boxes[other], { ...point, reach: 0 });
+      const smaller = inside ? order.find(covers) ?? index : index;
+      return { index: smaller, grip };
     }
     return null;
   }

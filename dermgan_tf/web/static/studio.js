@@ -150,7 +150,7 @@ function showChosen() {
   byId("variants").parentElement.hidden = state.series !== "variants";
   byId("over").checked = state.over;
   byId("over_badge").hidden = !state.over;
-  byId("draw_title").textContent = state.over ? "Picture, to draw on" : "Map";
+  byId("draw_title").textContent = state.over ? "Draw" : "Map";
   byId("undo").disabled = !earlier.length;
   byId("add").disabled = isHealthy();
 }
@@ -188,7 +188,9 @@ function showBoxes() {
     }
   });
   const count = boxes.boxes.length;
-  byId("box_count").textContent = isHealthy() ? "" : `${count} ${count === 1 ? "box" : "boxes"}`;
+  const counted = count === 1 ? "1 box" : `${count} boxes`;
+  const chosen = boxes.selected < 0 ? "" : `, box ${boxes.selected + 1} is chosen`;
+  byId("canvas").setAttribute("aria-label", `Map to draw boxes on: ${counted}${chosen}`);
   const nothing = byId("no_boxes");
   nothing.hidden = count > 0 && !isHealthy();
   nothing.textContent = isHealthy()
