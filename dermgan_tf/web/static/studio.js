@@ -103,7 +103,7 @@ function writeAddress() {
 function readAddress() {
   const problems = read(location.hash.slice(1));
   changed(false);
-  if (problems.length) say(`About this link: ${problems.join("; ")}.`);
+  byId("link_note").textContent = problems.length ? `About this link: ${problems.join("; ")}.` : "";
 }
 
 // --- changes ---
@@ -261,9 +261,12 @@ function ask() {
   }, WAIT_MS);
 }
 
-// Fields of a request; during a drag of the large picture alone, which is quicker.
+// During a drag the large picture alone is asked for, which is quicker.
+const partial = () => boxes.drag !== null && (state.series !== "variants" || state.variants > 1);
+
+// Fields of a request.
 function wanted() {
-  const live = boxes.drag !== null;
+  const live = partial();
   const drawn = isHealthy() ? "none" : allBoxes();
   const sweepsNothing = state.series === "size" && drawn === "none";
   const seed = (state.seed + (live ? picked() : 0)) % (maxOf(byId("seed")) + 1);
@@ -285,8 +288,12 @@ async function paint() {
     return;
   }
   const fields = wanted();
-  const live = boxes.drag !== null;
-  if (fields.toString() === shown) return showPicked();
+  const live = partial();
+  if (fields.toString() === shown) {
+    say("");
+    showPicked();
+    return;
+  }
   busy = true;
   const started = performance.now();
   const slow = setTimeout(() => byId("shown").setAttribute("aria-busy", "true"), PATIENCE_MS);
