@@ -361,8 +361,8 @@ function imageOf(source, alt) {
 function showAnswer() {
   showPicked();
   const [painting, after] = [answer.milliseconds, answer.shownAfter].map(Math.round);
-  const own = answer.milliseconds ? ` (painting ${painting})` : "";
-  byId("latency").textContent = `${after} ms${own}`;
+  const own = answer.milliseconds ? `, ${painting} of them painting` : "";
+  byId("latency").textContent = `${after} ms${own}.`;
   byId("latency").dataset.count = Number(byId("latency").dataset.count ?? 0) + 1;
   byId("shown").setAttribute("aria-busy", "false");
   if (!answer.live) showStrip();
