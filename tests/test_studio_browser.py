@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from browser import DESKTOP, PHONE, browser, serious_findings, wait_for
 from PIL import Image
-from tiny_saved_model import SIZE, export_vivid
+from tiny_saved_model import SIZE
 
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
@@ -29,8 +29,8 @@ START = "condition=melanoma&fitzpatrick=2&boxes=0.25,0.25,0.5,0.5&seed=5&variant
 
 
 @pytest.fixture(scope="module")
-def generator(tmp_path_factory):
-    return load_generator(export_vivid(tmp_path_factory.mktemp("saved") / "model"))
+def generator(vivid_saved_model):
+    return load_generator(vivid_saved_model)
 
 
 @pytest.fixture
@@ -323,9 +323,10 @@ def test_variants_sizes_and_healthy_skin(generator, port):
         assert fields["pick"] == "8" and "seed 13" in me.find("#told").text
         np.testing.assert_array_equal(me.picture(), painted(generator, fields))
         me.look("sixteen")
+        me.choose("input[name=series][value=size]")  # of the one that was picked
+        fields = me.settled()
+        assert fields["seed"] == "13" and "pick" not in fields
         me.find("#new_seed").click()
-        assert "pick" not in me.settled()
-        me.choose("input[name=series][value=size]")
         wait_for(lambda: len(driver.find_elements("css selector", "#strip li")) == 6)
         me.find("#strip li:nth-child(6) button").click()
         near(me.box(), [0, 0, 48, 48])  # about the same centre, cut off at the edge

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
-from tiny_saved_model import SIZE, VOCABULARY, export_vivid
+from tiny_saved_model import SIZE, VOCABULARY
 
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
@@ -43,13 +43,8 @@ OTHER_SITE = {"Sec_Fetch_Site": "cross-site"}
 
 
 @pytest.fixture(scope="module")
-def saved_model(tmp_path_factory):
-    return export_vivid(tmp_path_factory.mktemp("saved") / "model")
-
-
-@pytest.fixture(scope="module")
-def generator(saved_model):
-    return load_generator(saved_model)
+def generator(vivid_saved_model):
+    return load_generator(vivid_saved_model)
 
 
 @pytest.fixture(scope="module")
@@ -77,8 +72,8 @@ def test_a_picture_is_the_file_that_generate_writes(port, generator, tmp_path):
     assert json.loads(text["boxes"]) == [list(BOX)] and text["seed"] == "7"
 
 
-def test_a_picture_is_what_plain_tensorflow_paints(port, saved_model):
-    paint = tf.saved_model.load(str(saved_model)).signatures["from_annotation"]
+def test_a_picture_is_what_plain_tensorflow_paints(port, vivid_saved_model):
+    paint = tf.saved_model.load(str(vivid_saved_model)).signatures["from_annotation"]
     wanted = paint(
         condition=tf.constant(["melanoma"]),
         fitzpatrick=tf.constant([4]),
@@ -282,7 +277,9 @@ def test_the_page_and_its_headers(port, generator):
     policy = response.getheader("content-security-policy")
     assert "img-src 'self';" in policy and "unsafe" not in policy
     assert generator.fingerprint[:8] in text and "trained on drawn phantoms" in text
-    assert text.count(">Synthetic<") >= 2 and "<option data-code=" in text
+    assert (
+        text.count(">Synthetic<") >= 2 and '<option value="SK/ISK" data-code="' in text
+    )
     for name in VOCABULARY:
         assert f">{name}</option>" in text
     for path in ("/static/studio.js", "/static/box_canvas.js", "/static/studio.css"):

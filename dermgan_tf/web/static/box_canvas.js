@@ -56,7 +56,7 @@ export class BoxCanvas {
   }
 
   remove(index) {
-    if (index < 0) return;
+    if (index < 0 || this.drag) return;
     this.boxes.splice(index, 1);
     this.selected = Math.min(index, this.boxes.length - 1);
     this.changed(false);

@@ -68,6 +68,7 @@ const maxOf = (input) => Number(input.max);
 
 // Takes over what an address says; returns what of it makes no sense here.
 function read(text) {
+  boxes.drag = null;
   const given = new URLSearchParams(text);
   const start = form.dataset;
   const problems = [];
@@ -247,6 +248,7 @@ function typed(index, input) {
 // --- painting ---
 
 let timer = 0;
+let retry = 0;
 let busy = false;
 let again = false;
 let tries = 0;
@@ -283,6 +285,7 @@ function wanted() {
 const picked = () => (state.series === "variants" ? Math.min(state.pick, state.variants - 1) : 0);
 
 async function paint() {
+  clearTimeout(retry);
   if (busy) {
     again = true; // with what is chosen when the answer is there
     return;
@@ -332,7 +335,7 @@ async function paint() {
     clearTimeout(slow);
     busy = false;
   }
-  if (wait !== null) setTimeout(paint, wait);
+  if (wait !== null) retry = setTimeout(paint, wait);
   else if (again) {
     again = false;
     paint();
@@ -361,8 +364,8 @@ function imageOf(source, alt) {
 function showAnswer() {
   showPicked();
   const [painting, after] = [answer.milliseconds, answer.shownAfter].map(Math.round);
-  const own = answer.milliseconds ? `, ${painting} of them painting` : "";
-  byId("latency").textContent = `${after} ms${own}.`;
+  const own = answer.milliseconds ? ` (painting ${painting})` : "";
+  byId("latency").textContent = `${after} ms${own}`;
   byId("latency").dataset.count = Number(byId("latency").dataset.count ?? 0) + 1;
   byId("shown").setAttribute("aria-busy", "false");
   if (!answer.live) showStrip();
@@ -383,8 +386,9 @@ function showPicked() {
 }
 
 // An image can stand in one place only; equal addresses are not loaded again.
-function put(place, image) {
+function put(place, image, alt = image.alt) {
   const own = image.cloneNode();
+  own.alt = alt;
   place.replaceChildren(own);
 }
 
@@ -398,7 +402,7 @@ function showStrip() {
     put(place.querySelector(".picture"), item.image);
     const map = place.querySelector(".map");
     if (state.series === "variants") map.replaceChildren();
-    else put(map, item.mapImage);
+    else put(map, item.mapImage, ""); // the label says what is its own
     place.querySelector(".label").textContent = item.label;
   });
   const count = answer.series.length;
@@ -419,6 +423,7 @@ function stripItem(index) {
     button.append(part);
   }
   button.querySelector(".badge").textContent = "Synthetic";
+  button.querySelector(".badge").ariaHidden = "true"; // the picture's text says it
   button.addEventListener("click", () => pick(index));
   item.append(button);
   return item;
@@ -463,6 +468,8 @@ types.forEach((one) => one.addEventListener("change", () => {
   changed(false);
 }));
 seriesChoices.forEach((one) => one.addEventListener("change", () => {
+  state.seed = (state.seed + picked()) % (maxOf(byId("seed")) + 1);
+  state.pick = 0;
   state.series = one.value;
   changed(false);
 }));
