@@ -25,6 +25,7 @@ PROGRAMS = [
     "train_lesion_translation",
     "export_translator",
     "reader_study",
+    "studio",
 ]
 
 setup(
