@@ -335,6 +335,6 @@ def _require_new(path: str | os.PathLike) -> None:
         rows = connect(path).open_table(IMAGES).count_rows()
     if rows:
         raise InputError(
-            f"{os.fspath(path)} is damaged: it has {rows} images, not what tells of them; "
+            f"{os.fspath(path)} is damaged: it has {rows} images and no record; "
             "build the atlas again into another folder"
         )
