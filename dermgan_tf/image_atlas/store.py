@@ -247,9 +247,15 @@ class AtlasStore:
         return np.asarray(rows[0]["vector"], np.float32) if rows else None
 
     def browse(self, filters: Filters, limit: int, offset: int = 0) -> list[Facts]:
-        """Images that the filters admit, in the order in which they are stored."""
+        """Images that the filters admit, in the order of their ids.
+
+        That is a mixture, as ids are digests, and does not hang on how it was built.
+        """
+        from lancedb.query import ColumnOrdering
+
         with _told(self.where):
             query = self._images.search().select(list(_FACTS))
+            query = query.order_by([ColumnOrdering(column_name="id")])
             condition = _expression(filters)
             if condition is not None:
                 query = query.where(condition)
