@@ -47,7 +47,7 @@ def define_build_flags() -> None:
         "picture_size",
         256,
         "Pixels of the longer side of the pictures that are kept and compared.",
-        lower_bound=16,
+        lower_bound=64,  # or the mark of a synthetic one could not be read
         upper_bound=2048,
     )
     flags.DEFINE_integer(
@@ -112,11 +112,12 @@ def build(args) -> None:
         if folder is not None:
             from dermgan_tf.run_record import write_run_record
 
+            prints = [source.fingerprint for source in sources]
             write_run_record(
                 folder,
                 "image_atlas build",
                 program.flag_values(args),
-                data_fingerprint=",".join(s.fingerprint for s in sources) or None,
+                data_fingerprint="+".join(filter(None, prints)) or None,
                 durations={"total": time.monotonic() - started},
             )
     about = store.about
@@ -259,11 +260,10 @@ def serve(args) -> None:
     from dermgan_tf.errors import InputError
 
     try:
-        from dermgan_tf.web.atlas import MAX_UPLOAD, AtlasPages
-
         from dermgan_tf.web import serving
         from dermgan_tf.web.access import kept_token, require_token
         from dermgan_tf.web.application import make_application
+        from dermgan_tf.web.atlas import MAX_UPLOAD, AtlasPages
     except ModuleNotFoundError as error:
         if error.name not in ("starlette", "uvicorn", "anyio"):
             raise

@@ -107,7 +107,7 @@ class AtlasStore:
         self.where = os.fspath(path)
         self._database = connect(path)
         with _told(self.where):
-            if ABOUT not in self._database.table_names(limit=100):
+            if ABOUT not in _tables(self._database):
                 raise InputError(
                     f"{self.where} is no atlas; `image_atlas build` makes one"
                 )
@@ -122,7 +122,7 @@ class AtlasStore:
                 "build` again, which goes on where it stopped"
             )
         with _told(self.where):
-            if IMAGES not in self._database.table_names(limit=100):
+            if IMAGES not in _tables(self._database):
                 raise InputError(f"{self.where} is damaged: it has no images")
             self._images = self._database.open_table(IMAGES)
             wanted = _schema(self.about.embedding["features"])
@@ -350,7 +350,11 @@ def has_atlas(path: str | os.PathLike) -> bool:
     if not is_remote(path) and not os.path.isdir(without_file_scheme(path)):
         return False
     with _told(os.fspath(path)):
-        return ABOUT in connect(path).table_names(limit=100)
+        return ABOUT in _tables(connect(path))
+
+
+def _tables(database) -> list[str]:
+    return list(database.list_tables().tables)
 
 
 def _expression(filters: Filters):

@@ -234,7 +234,6 @@ class AtlasPages:
             origin=origin,
             condition=condition,
             by_type=found,
-            back=request.url.path.removesuffix("/colours"),
         )
 
     async def _origin(self, request: Request) -> Facts:
@@ -287,7 +286,7 @@ class AtlasPages:
         return page(
             f"atlas/{template}",
             about=self._store.about,
-            path=request.url.path,
+            here=request.url.path.removeprefix("/"),
             filters=filters,
             found=found,
             number=number,
@@ -335,7 +334,9 @@ def _query(filters: Filters, number: int = 1) -> str:
 
 
 def _page_links(path: str, filters: Filters, number: int, total: int) -> dict[str, str]:
+    """The number of pages, and the links to those beside, without their first slash."""
     pages = max(1, -(-total // PER_PAGE))
+    path = path.removeprefix("/")
     links = {"pages": str(pages)}
     if 1 < number <= pages + 1:
         links["previous"] = path + _query(filters, number - 1)
