@@ -167,7 +167,6 @@ def search(args) -> None:
     from dermgan_tf.errors import InputError
     from dermgan_tf.image_atlas.filters import ROMAN, parse_filters
     from dermgan_tf.image_atlas.query import (
-        admitted_by,
         on_skin_colours,
         sheet_of,
         vector_of,
@@ -217,7 +216,6 @@ def search(args) -> None:
             filters,
             args.limit,
             exact=args.exact,
-            admitted=admitted_by(store.counts(), filters),
             without=without,
         )
         rows, labels = [hits], [""]

@@ -75,15 +75,17 @@ def drawn_vectors(count, features=24, seed=0):
     return vectors.astype(np.float32)
 
 
-def vector_atlas(folder, count, index_from, features=24):
+def vector_atlas(folder, count, index_from, vectors=None, types=None):
     """An atlas of drawn vectors: (store, facts, vectors)."""
     rng = np.random.default_rng(5)
-    vectors = drawn_vectors(count, features)
+    vectors = drawn_vectors(count) if vectors is None else vectors
+    features = vectors.shape[1]
+    types = rng.integers(0, 7, count) if types is None else types
     facts = [
         Facts(
             f"{place:032x}",
             CONDITIONS[rng.integers(3)],
-            int(rng.integers(7)),
+            int(types[place]),
             ("real", "phantom", "synthetic")[rng.integers(3)],
             f"case {place}",
             "train",

@@ -315,8 +315,8 @@ def test_uploads_that_are_no_photos(site, tmp_path):
     assert len(store) == 42
 
 
-def test_nothing_of_a_photo_is_kept(site, tmp_path_factory):
-    """Neither on disk nor among what the server answers; and its vector not for long."""
+def test_nothing_of_a_photo_is_kept(site):
+    """Neither on disk nor among what the server answers."""
     me, store = site
     before = {p: p.stat().st_mtime_ns for p in _files(store.where)}
     path = json.loads(me.bring(encode_jpeg(noise_image(48, 77))).text)["page"]

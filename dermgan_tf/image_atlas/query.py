@@ -60,17 +60,11 @@ def on_skin_colours(
     """
     if condition not in store.about.conditions:
         raise InputError(f"unknown condition {condition[:80]!r}")
-    counts = store.counts()
     found = {}
     for skin_type in SKIN_TYPES:
         wanted = Filters((condition,), (skin_type,), tuple(provenances))
-        admitted = admitted_by(counts, wanted)
-        found[skin_type] = (
-            store.similar(
-                vector, wanted, each, exact=exact, admitted=admitted, without=without
-            )
-            if admitted
-            else []
+        found[skin_type] = store.similar(
+            vector, wanted, each, exact=exact, without=without
         )
     return found
 

@@ -26,10 +26,10 @@ IMAGES, ABOUT = "images", "about"  # tables
 ALL = Filters()
 ID_PATTERN = re.compile(r"[0-9a-f]{32}")
 INDEX_FROM = 10_000  # images; below, exact search is as fast
-# Of a search by the index: where a filter leaves fewer, all of these are compared,
-# which is exact, and faster than an index that mostly finds what is not wanted.
-EXACT_BELOW = 5_000
-_PROBES = 24  # partitions that are looked into, of about √n, at least
+# Of about √n partitions, so many are looked into at least, or a tenth of all: enough
+# where all images are wanted. What a filter admits may lie in other partitions than the
+# vector that is asked for, such as another skin colour: then all are looked into.
+_PROBES = 24
 _FOLLOW = datetime.timedelta(seconds=5)  # until a server sees what was added
 _KEEP_VERSIONS = datetime.timedelta(hours=1)  # for servers that read an older one
 _FACTS = (
@@ -211,8 +211,7 @@ class AtlasStore:
             self._images.create_index("id", config=BTree())
         trained = self.about.indexed
         if count >= index_from and ("vector" not in indexed or count >= 2 * trained):
-            partitions = max(1, round(math.sqrt(count)))
-            config = IvfFlat(distance_type="cosine", num_partitions=partitions)
+            config = IvfFlat(distance_type="cosine", num_partitions=_partitions(count))
             self._images.create_index("vector", config=config)
             trained = count
         self.write_about(
@@ -269,7 +268,6 @@ class AtlasStore:
         limit: int = 10,
         offset: int = 0,
         exact: bool = False,
-        admitted: int | None = None,
         without: str = "",
     ) -> list[Facts]:
         """The images most like a vector, the most similar first.
@@ -278,38 +276,35 @@ class AtlasStore:
             vector: np.float32 [d].
             filters: only these are looked at.
             limit, offset: ints. How many, after how many.
-            exact: bool. Whether all are compared, and not those that an index proposes.
-            admitted: int. How many images the filters admit, where that is known.
+            exact: bool. Whether the vectors are read and compared one by one, and not
+                looked for by the index, where there is one.
             without: str. An id to leave out.
         """
-        from lancedb.expr import col
-
         size = self.about.embedding["features"]
         vector = np.asarray(vector, np.float32)
         if vector.shape != (size,) or not np.isfinite(vector).all():
             raise InputError(f"want a finite vector [{size}], got {list(vector.shape)}")
+        wanted = offset + limit + bool(without)
         with _told(self.where):
             query = self._images.search(vector, vector_column_name="vector")
             query = query.distance_type("cosine").select([*_FACTS, "_distance"])
             condition = _expression(filters)
-            if without:
-                other = col("id") != _checked_id(without)
-                condition = other if condition is None else condition & other
             if condition is not None:
                 query = query.where(condition, prefilter=True)
-            few = admitted is not None and admitted < EXACT_BELOW
-            if exact or few or not self.about.indexed:
+            if exact or not self.about.indexed:
                 query = query.bypass_vector_index()
             else:
-                # With a filter more partitions are looked into until enough is found.
-                probes = max(_PROBES, round(math.sqrt(self.about.indexed) / 10))
-                query = query.minimum_nprobes(probes).maximum_nprobes(0)
-            rows = query.limit(limit).offset(offset).to_list()
+                partitions = _partitions(self.about.indexed)
+                few = max(_PROBES, partitions // 10)
+                query = query.nprobes(few if condition is None else partitions)
+            rows = query.limit(wanted).to_list()
         found = [
             Facts(**{n: row[n] for n in _FACTS}, similarity=1.0 - row["_distance"])
             for row in rows
+            if row["id"] != without
         ]
-        return sorted(found, key=lambda one: (-one.similarity, one.id))
+        found.sort(key=lambda one: (-one.similarity, one.id))
+        return found[offset : offset + limit]
 
     def _row(self, image_id: str, columns: Sequence[str]) -> list[dict]:
         from lancedb.expr import col
@@ -355,6 +350,11 @@ def has_atlas(path: str | os.PathLike) -> bool:
 
 def _tables(database) -> list[str]:
     return list(database.list_tables().tables)
+
+
+def _partitions(count: int) -> int:
+    """Of an index that was trained on so many vectors."""
+    return max(1, round(math.sqrt(count)))
 
 
 def _expression(filters: Filters):

@@ -187,7 +187,6 @@ class AtlasPages:
                     filters,
                     min(PER_PAGE, total - offset),
                     offset,
-                    admitted=admitted,
                     without=origin.id if origin else "",
                 )
             )
