@@ -44,10 +44,12 @@ def define_flags():
     flags.DEFINE_bool(
         "build", True, "Whether to build; else what --folder has is searched."
     )
+    flags.DEFINE_bool("exact", True, "Whether exact searches are measured, too.")
     flags.DEFINE_string("folder", None, "Where to work. Default: a temporary one.")
 
 
 def main(args):
+    ways = ("exact", "approximate") if args.exact else ("approximate",)
     with contextlib.ExitStack() as stack:
         folder = args.folder or stack.enter_context(tempfile.TemporaryDirectory())
         folder = pathlib.Path(folder)
@@ -55,8 +57,10 @@ def main(args):
         if args.build:
             measure_build(folder, args.images, args.kills)
         if (folder / "atlas").exists():
-            measure_built(folder / "atlas", args.queries)
-        measure_vectors(folder / "vectors", args.images, args.features, args.queries)
+            measure_built(folder / "atlas", args.queries, ways)
+        measure_vectors(
+            folder / "vectors", args.images, args.features, args.queries, ways
+        )
 
 
 def measure_build(folder, count, kills):
@@ -156,7 +160,7 @@ def picture(rng, condition, skin):
     return np.clip(image, 0, 255).astype(np.uint8)
 
 
-def measure_built(atlas, queries):
+def measure_built(atlas, queries, ways):
     """Searches in the atlas that was built, by pictures that are not in it."""
     store = AtlasStore(atlas)
     rng = np.random.default_rng(1)
@@ -172,10 +176,10 @@ def measure_built(atlas, queries):
     labels = [
         rows[name].to_pylist() for name in ("condition", "fitzpatrick", "provenance")
     ]
-    measure_searches(store, rows["id"].to_pylist(), labels, vectors, asked)
+    measure_searches(store, rows["id"].to_pylist(), labels, vectors, asked, ways)
 
 
-def measure_vectors(folder, count, features, queries):
+def measure_vectors(folder, count, features, queries, ways):
     """Searches among vectors as a network gives them."""
     vectors, asked = clustered(count, features, 2), clustered(queries, features, 3)
     rng = np.random.default_rng(4)
@@ -207,7 +211,7 @@ def measure_vectors(folder, count, features, queries):
     store.finish()
     took = time.monotonic() - started - added
     print(f"{count:,} vectors: added in {added:.0f} s, indexed in {took:.0f} s")
-    measure_searches(AtlasStore(folder), ids, labels, vectors, asked)
+    measure_searches(AtlasStore(folder), ids, labels, vectors, asked, ways)
 
 
 def clustered(count, features, seed):
@@ -225,7 +229,7 @@ def clustered(count, features, seed):
     return unit_vectors(found)
 
 
-def measure_searches(store, ids, labels, vectors, asked):
+def measure_searches(store, ids, labels, vectors, asked, ways):
     """Prints recall@10 and latency of searches, in turns with NumPy's brute force."""
     counts = store.counts()
     first, second = store.about.conditions[:2]
@@ -246,8 +250,8 @@ def measure_searches(store, ids, labels, vectors, asked):
         mask = np.array([filters.admits(*one) for one in zip(*labels, strict=True)])
         rows = np.flatnonzero(mask)
         assert admitted_by(counts, filters) == len(rows)
-        times = {"NumPy": [], "exact": [], "approximate": []}
-        recalls = {"exact": [], "approximate": []}
+        times = {"NumPy": [], **{how: [] for how in ways}}
+        recalls = {how: [] for how in ways}
         for place, vector in enumerate(asked):
             started = time.perf_counter()
             wanted = brute_force(vectors, rows, vector)

@@ -333,6 +333,7 @@ def test_folders_of_something_else(sources, tmp_path):
     assert outcome.images == 20
 
 
+@pytest.mark.slow
 def test_pairs_and_synthetic_pairs(tmp_path):
     from tiny_pairs import make_tiny_pairs
 

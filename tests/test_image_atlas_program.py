@@ -138,6 +138,7 @@ def test_two_builds_at_once(sources, tmp_path):
     assert first.wait(120) == 0
 
 
+@pytest.mark.slow
 def test_search(sources, undisturbed, tmp_path):
     atlas = tmp_path / "atlas"
     opened = [annotations_source(sources[0]), generated_source(sources[1])]
