@@ -16,7 +16,7 @@ from dermgan_tf.photo_io import encode_jpeg, encode_png
 MARK = "SYNTHETIC"
 JPEG, PNG = "image/jpeg", "image/png"
 _QUALITY = 90
-_BAND, _LETTERS = (122, 31, 10), (255, 255, 255)  # contrast 10 : 1
+_BAND, _LETTERS = (255, 209, 102), (61, 42, 0)  # contrast 10 : 1, as on all pages
 _BAND_SHARE, _MIN_BAND = 0.1, 13  # of the width; pixels
 
 
