@@ -99,10 +99,10 @@ def _cut_pairs(
     seed: int,
 ) -> None:
     height, width = loaded.photo.shape[:2]
-    skin = _skin(loaded.photo, loaded.rois)
+    skin = crops.MaskMeans(_skin(loaded.photo, loaded.rois), height, width)
     masks = {"skin_mask": skin}
     if loaded.true_skin is not None:
-        masks["truth"] = loaded.true_skin
+        masks["truth"] = crops.MaskMeans(loaded.true_skin, height, width)
     shares = {name: ([], []) for name in masks}
     groups = crops.group_rois(loaded.rois, height, width)
     number = int(outcome.image_id, 16)
@@ -126,7 +126,7 @@ def _cut_pairs(
         anywhere = crops.random_window(window.side, height, width, rng)
         for name, mask in masks.items():
             for values, place in zip(shares[name], (window, anywhere), strict=True):
-                values.append(crops.share_in_window(mask, place, height, width))
+                values.append(mask.inside(place))
     outcome.skin_shares = {
         name: (float(np.mean(ours)), float(np.mean(random)))
         for name, (ours, random) in shares.items()
