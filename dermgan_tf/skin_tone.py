@@ -24,8 +24,9 @@ _XYZ_FROM_RGB = np.array(
 _WHITE_FROM_RGB = _XYZ_FROM_RGB / _XYZ_FROM_RGB.sum(axis=1, keepdims=True)
 _CODES = np.arange(256) / 255
 _LINEAR = np.where(_CODES <= 0.04045, _CODES / 12.92, ((_CODES + 0.055) / 1.055) ** 2.4)
-# The small constant keeps the noise of dark pixels out of ratios.
-_LOG = np.log(_LINEAR + 0.01)
+# For the search of skin. The constant keeps the noise of dark pixels out of ratios.
+_LINEAR_32 = _LINEAR.astype(np.float32)
+_LOG_32 = np.log(_LINEAR + 0.01).astype(np.float32)
 
 # Skin is searched for on a copy of the photo with this longest side, in pixels: enough
 # to follow an outline, a hundredth of the work.
@@ -51,7 +52,7 @@ def srgb_to_lab(rgb: np.ndarray) -> np.ndarray:
         raise InputError(
             f"sRGB colours are uint8 [..., 3], got {rgb.dtype} {list(rgb.shape)}"
         )
-    return np.moveaxis(_lab_planes(np.moveaxis(rgb, -1, 0)), 0, -1)
+    return np.moveaxis(_lab_planes(_LINEAR[np.moveaxis(rgb, -1, 0)]), 0, -1)
 
 
 def ita_degrees(rgb: np.ndarray) -> np.ndarray:
@@ -215,9 +216,9 @@ def _small_skin_mask(small: np.ndarray, rois: Sequence[Roi]) -> np.ndarray:
     and walls, and on close-ups of lesions, of light to dark skin.
     """
     shape = small.shape[:2]
-    # Colours lie in planes, [3, H, W]: that is several times as fast to compute with.
+    # Colours are float32 planes, [3, H, W]: several times as fast to compute with.
     planes = np.stack(cv2.split(small))
-    lab = _lab_planes(planes)
+    lab = _lab_planes(_LINEAR_32[planes])
     likelihood = _skin_likelihood(lab)
     lit = lab[0] > 5  # not black padding
     inside = _inside_boxes(rois, *shape)
@@ -257,9 +258,9 @@ def _small_skin_mask(small: np.ndarray, rois: Sequence[Roi]) -> np.ndarray:
     return _small_holes_filled(skin) | inside
 
 
-def _lab_planes(planes: np.ndarray) -> np.ndarray:
-    """`srgb_to_lab` of uint8 [3, ...], as float64 [3, ...]."""
-    xyz = np.tensordot(_WHITE_FROM_RGB, _LINEAR[planes], axes=1)
+def _lab_planes(linear: np.ndarray) -> np.ndarray:
+    """CIELAB of linear light, floats [3, ...], in the same precision."""
+    xyz = np.tensordot(_WHITE_FROM_RGB.astype(linear.dtype), linear, axes=1)
     # CIE 15:2004: a cube root with a straight line near black.
     delta = 6 / 29
     f = np.cbrt(xyz)
@@ -288,7 +289,7 @@ def _skin_likelihood(lab: np.ndarray) -> np.ndarray:
 
 def _chromaticity(planes: np.ndarray) -> np.ndarray:
     """[3, ...] of linear light: log R/G, log G/B, mean log; shading moves the last."""
-    red, green, blue = logs = _LOG[planes]
+    red, green, blue = logs = _LOG_32[planes]
     return np.stack([red - green, green - blue, logs.mean(axis=0)])
 
 
@@ -315,7 +316,7 @@ def _distance_from_main_colour(
         mean = sample @ fitted / fitted.sum()
         offset = sample - mean[:, np.newaxis]
         covariance = (fitted * offset) @ offset.T / fitted.sum() + floor
-        inverse = np.linalg.inv(covariance)
+        inverse = np.linalg.inv(covariance).astype(sample.dtype)
         fitted = weights * np.exp(((inverse @ offset) * offset).sum(axis=0) / -4)
     offset = features.reshape(3, -1) - mean[:, np.newaxis]
     distance = ((inverse @ offset) * offset).sum(axis=0)
