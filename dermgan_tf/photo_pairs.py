@@ -13,7 +13,8 @@ import numpy as np
 
 from dermgan_tf import crops
 from dermgan_tf.errors import InputError, Reject
-from dermgan_tf.photo_sources import AnnotatedPhoto, LoadedPhoto, PhantomSource
+from dermgan_tf.photo_jobs import PhotoJob
+from dermgan_tf.photo_sources import AnnotatedPhoto, LoadedPhoto
 from dermgan_tf.semantic_map import Roi, encode_semantic_map
 from dermgan_tf.skin_tone import skin_mask
 from dermgan_tf.vocabulary import HEALTHY, Vocabulary
@@ -23,16 +24,6 @@ MAX_ENLARGEMENT = 2.0
 # Skin is looked for at this resolution (longer side, pixels): enough to place a window.
 SKIN_RESOLUTION = 192
 _HEALTHY = 1  # a random stream of its own, mixed into the seed
-
-
-@dataclasses.dataclass(frozen=True)
-class PhotoJob:
-    """A photo to cut, the ids that its pairs carry, and its split."""
-
-    photo: AnnotatedPhoto | PhantomSource
-    image_id: str
-    case_id: str
-    split: str
 
 
 @dataclasses.dataclass
