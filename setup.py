@@ -96,7 +96,7 @@ setup(
         # The peers of benchmarks/; of PyTorch the CPU build is enough.
         "benchmark": ["dermgan_tf[tfgan]", "torch>=2.4"],
         "test": [
-            "dermgan_tf[atlas,studio,tfgan,tune]",
+            "dermgan_tf[atlas,beam,studio,tfgan,tune]",
             # Ships axe-core's script, which tests of pages run in the browser.
             "axe-core-python>=0.1,<1",
             "dill>=0.3.8",  # for tfds.testing

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from dermgan_tf import crops
@@ -59,8 +59,16 @@ def test_a_chain_of_near_rois_is_cut_where_it_outgrows_a_window():
         assert (high - low).max() <= 75
 
 
+# Two that are near each other, and together longer than the area is wide.
+NEAR = [
+    Roi((top / 130, 0, bottom / 130, 1 / 30), "a")
+    for top, bottom in ((0, 1), (111, 112), (114, 129))
+]
+
+
 @steady
 @given(photo_and_rois(), st.integers(0, 2**32), st.integers(1, 128))
+@example((130, 30, NEAR), 0, 1)
 def test_windows_lie_within_the_area_and_contain_rois(case, seed, min_side):
     height, width, rois = case
     low, high = bounds(rois, height, width)
@@ -119,9 +127,9 @@ def test_windows_turn_away_from_the_background():
     for seed in range(50):
         rng = np.random.default_rng(seed)
         window = crops.choose_window([lesion], skin, 200, 200, rng)
-        shares.append(crops.share_in_window(skin, window, 200, 200))
+        shares.append(crops.MaskMeans(skin, 200, 200).inside(window))
         other = crops.random_window(window.side, 200, 200, rng)
-        anywhere.append(crops.share_in_window(skin, other, 200, 200))
+        anywhere.append(crops.MaskMeans(skin, 200, 200).inside(other))
     assert min(shares) > 0.8
     assert np.mean(anywhere) < 0.6
 
@@ -212,5 +220,5 @@ def test_share_is_the_mean_of_the_mask(case, seed):
     side = int(rng.integers(1, min(height, width) + 1))
     window = crops.random_window(side, height, width, rng)
     part = mask[window.top : window.top + side, window.left : window.left + side]
-    share = crops.share_in_window(mask, window, height, width)
+    share = crops.MaskMeans(mask, height, width).inside(window)
     assert share == pytest.approx(part.mean(), abs=1e-9)
