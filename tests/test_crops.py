@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from dermgan_tf import crops
@@ -59,16 +59,8 @@ def test_a_chain_of_near_rois_is_cut_where_it_outgrows_a_window():
         assert (high - low).max() <= 75
 
 
-# Two that are near each other, and together longer than the area is wide.
-NEAR = [
-    Roi((top / 130, 0, bottom / 130, 1 / 30), "a")
-    for top, bottom in ((0, 1), (111, 112), (114, 129))
-]
-
-
 @steady
 @given(photo_and_rois(), st.integers(0, 2**32), st.integers(1, 128))
-@example((130, 30, NEAR), 0, 1)
 def test_windows_lie_within_the_area_and_contain_rois(case, seed, min_side):
     height, width, rois = case
     low, high = bounds(rois, height, width)
@@ -116,6 +108,24 @@ def test_the_group_is_prominent_with_skin_on_every_side(seed, rows, columns):
         window.left + window.side - 180 - columns,
     )
     assert min(gaps) >= 0.05 * window.side - 1
+
+
+def test_a_group_too_long_for_the_area_gives_windows_of_one_of_it():
+    """Near each other, but together longer than the part of the photo that counts."""
+    height, width = 130, 30
+    rois = [
+        Roi((top / 130, 0, end / 130, 1 / 30), "a")
+        for top, end in ((111, 112), (114, 129))
+    ]
+    boxes = [box_pixels(roi.box, height, width) for roi in rois]
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        skin = np.ones((13, 3))
+        window = crops.choose_window(
+            rois, skin, height, width, rng, area=(0, 0, 129, 15)
+        )
+        low, end = window.top, window.top + window.side
+        assert any(low <= box[0] and box[2] <= end for box in boxes), (seed, window)
 
 
 def test_windows_turn_away_from_the_background():
