@@ -159,7 +159,7 @@ def test_search(sources, undisturbed, tmp_path):
     assert sum("SYNTHETIC" in line for line in lines) >= 10
     image = Image.open(sheet)
     assert image.info["synthetic"] == "true"
-    assert (np.asarray(image) == (122, 31, 10)).all(axis=-1).sum() > 5000
+    assert (np.asarray(image) == (255, 209, 102)).all(axis=-1).sum() > 5000
 
     own = lines[1].split()[0]
     done = run_program(

@@ -173,7 +173,7 @@ def test_synthetic_images_are_marked_on_every_page(site):
         data = me.get(f"/image/{one.id}").body
         assert (read_png_text(data).get("synthetic") == "true") == one.synthetic
         pixels = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
-        band = (pixels[-1] == (122, 31, 10)).all()
+        band = (pixels[-1] == (255, 209, 102)).all()
         assert band == one.synthetic
 
 
