@@ -131,9 +131,13 @@ def test_two_builds_at_once(sources, tmp_path):
     first = start(sources, tmp_path / "atlas")
     while not stored(tmp_path / "atlas"):
         time.sleep(0.01)
-    second = run_program(
-        "image_atlas", "build", *build_flags(sources, tmp_path / "atlas")
-    )
+    first.send_signal(signal.SIGSTOP)  # or it might be done before the second begins
+    try:
+        second = run_program(
+            "image_atlas", "build", *build_flags(sources, tmp_path / "atlas")
+        )
+    finally:
+        first.send_signal(signal.SIGCONT)
     assert second.code == 1 and "in use by another process" in second.stderr
     assert first.wait(120) == 0
 
