@@ -3,13 +3,15 @@
 Speed is compared with the bare work (decode a photo, resize and encode each crop of it,
 by OpenCV) on as many processes, in turns. Both are given in photos a second, by the
 clock and by processor time of all processes; the second holds on a busy machine, too.
-What starting takes is measured with few photos, and shown apart.
+What starting takes is measured with few photos, and shown apart. `--only=worker` starts
+no Beam: it measures the processor time that a photo takes of a worker and its decoder.
 
 Memory is the largest resident set of each process, for few photos and for many. Photos
 of the many are the same few under other names. Prints a table; Linux only.
 """
 
 import collections
+import functools
 import json
 import multiprocessing
 import os
@@ -36,11 +38,14 @@ def define_flags():
     flags.DEFINE_integer("workers", 2, "Processes of each.", lower_bound=1)
     flags.DEFINE_integer("rounds", 3, "Turns of each.", lower_bound=1)
     flags.DEFINE_list("memory_photos", "1000,10000", "Photos to measure memory with.")
-    flags.DEFINE_list("only", "speed,memory", "What to measure.")
+    flags.DEFINE_list("only", "worker,speed,memory", "What to measure.")
 
 
 def main(args):
     with tempfile.TemporaryDirectory(prefix="dermgan-beam-") as folder:
+        if "worker" in args.only:
+            for size in args.sizes:
+                measure_worker(args, pathlib.Path(folder) / f"{size}-worker", size)
         if "speed" in args.only:
             for size in args.sizes:
                 measure_speed(args, pathlib.Path(folder) / size, size)
@@ -79,6 +84,54 @@ def measure_speed(args, folder, size):
             f"with it {statistics.median(whole):.2f}",
             flush=True,
         )
+
+
+def measure_worker(args, folder, size):
+    import cv2
+
+    from dermgan_tf.annotations import annotations_vocabulary, read_annotations
+    from dermgan_tf.beam_pairs import _Cutter
+    from dermgan_tf.photo_jobs import photo_jobs
+    from dermgan_tf.photo_pairs import pairs_of_photo
+    from dermgan_tf.photo_sources import AnnotatedPhoto
+
+    cv2.setNumThreads(1)
+    annotations, _ = read_annotations(drawn_photos(folder, args.photos, size))
+    vocabulary = annotations_vocabulary(annotations)
+    jobs = photo_jobs([AnnotatedPhoto(str(folder), one) for one in annotations])
+    work = functools.partial(
+        pairs_of_photo,
+        vocabulary=vocabulary,
+        image_size=args.image_size,
+        crops_per_photo=CROPS,
+        healthy_crops_per_photo=0,
+        seed=0,
+    )
+    cutter = _Cutter(work, vocabulary, args.image_size, str(folder), isolated=True)
+    cutter.do(0, jobs[:4])
+    [decoder] = cutter._crew._workers
+    took = collections.defaultdict(list)
+    for number in range(args.rounds):
+        start = time.process_time()
+        for job in jobs:
+            contenders.bare_crops(job.photo.path, args.image_size)
+        between, ticks = time.process_time(), process_ticks(decoder.process.pid)
+        cutter.do(number, jobs)
+        took["bare"].append(between - start)
+        took["worker"].append(time.process_time() - between)
+        ticks = process_ticks(decoder.process.pid) - ticks
+        took["decoder"].append(ticks / TICKS)
+    cutter.close()
+    ratios = [b / (w + d) for b, w, d in zip(*took.values(), strict=True)]
+    shown = ", ".join(
+        f"{name} {1000 * statistics.median(values) / len(jobs):.1f} ms"
+        for name, values in took.items()
+    )
+    print(
+        f"{size}, {len(jobs)} photos, processor time of one: {shown}; bare ÷ both "
+        f"{statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})",
+        flush=True,
+    )
 
 
 def measure_memory(args, folder, count):
@@ -172,7 +225,7 @@ def look(pid, root, ticks, peaks, names):
         command = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().decode()
     except OSError:
         return
-    ticks[pid] = sum(map(int, fields.split()[11:13]))
+    ticks[pid] = user_and_system(fields)
     for line in status.splitlines():
         if line.startswith("VmHWM:"):
             peaks[pid] = max(peaks.get(pid, 0), int(line.split()[1]) * 1024)
@@ -186,6 +239,16 @@ def look(pid, root, ticks, peaks, names):
         names[pid] = "decoder"
     else:
         names[pid] = "other"
+
+
+def process_ticks(pid):
+    stat = pathlib.Path(f"/proc/{pid}/stat").read_text()
+    return user_and_system(stat.rpartition(")")[2])
+
+
+def user_and_system(fields):
+    """Clock ticks, from what stands behind the name in /proc/…/stat."""
+    return sum(map(int, fields.split()[11:13]))
 
 
 def family(root):

@@ -261,6 +261,11 @@ def bare_crops(path: str, image_size: int) -> list[np.ndarray]:
     """The PNGs of a photo's crops, by the least that they take."""
     import cv2
 
+    settings = [  # as `dermgan_tf.photo_pairs` has them for photographs
+        *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP),
+        *(cv2.IMWRITE_PNG_COMPRESSION, 1),
+        *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE),
+    ]
     photo = cv2.imread(path)
     side = min(photo.shape[:2])
     pngs = []
@@ -270,7 +275,7 @@ def bare_crops(path: str, image_size: int) -> list[np.ndarray]:
         )
         crop = photo[top : top + side, left : left + side]
         crop = cv2.resize(crop, (image_size, image_size), interpolation=cv2.INTER_AREA)
-        pngs.append(cv2.imencode(".png", crop)[1])
+        pngs.append(cv2.imencode(".png", crop, settings)[1])
     return pngs
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from dermgan_tf.augmentation_arms import ALL_CASES, StudyArm, SyntheticSet
 from dermgan_tf.comparison_remarks import FEW_SEEDS
+from dermgan_tf.synthetic_recognition import poorly_recognised
 
 FORMAT_VERSION = 1
 # What the curves are of.
@@ -27,6 +28,7 @@ def study_metrics(
     train_cases: Sequence[int | None],
     train_cases_ratio: float | None,
     synthetic: Sequence[SyntheticSet],
+    recognised: Mapping[str, Sequence[Mapping[str, Any]]],
     more_real: Mapping[str, int] | None,
     copies: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
@@ -39,6 +41,7 @@ def study_metrics(
         runs: the runs of each arm, by its name.
         seeds, resamples, train_cases, synthetic: as of `run_augmentation_study`.
         train_cases_ratio: of the arms of few cases; None where there are none.
+        recognised: what `recognition` returned of each set of synthetic images.
         more_real: how many photos, of how many cases, were added in the arm of more
             real photos, and how many were left out; None without that arm.
         copies: what `look_for_copies` found; None where they were not looked for.
@@ -57,7 +60,10 @@ def study_metrics(
         "ratios": sorted({arm.ratio for arm in groups[ALL_CASES]}),
         "train_cases": list(train_cases),
         "train_cases_ratio": train_cases_ratio,
-        "synthetic": [_described(one) for one in synthetic],
+        "synthetic": [
+            {**_described(one), "recognition": list(recognised[one.name])}
+            for one in synthetic
+        ],
         "more_real": more_real,
         "copies": copies,
         "arms": [
@@ -148,6 +154,16 @@ def _remarks(metrics: Mapping[str, Any]) -> list[str]:
             f"{one['name']}: {one['images']} images of a generator that was trained on "
             f"{of}."
         )
+        poor = poorly_recognised(one["recognition"])
+        if poor:
+            names = ", ".join(row["condition"] for row in poor)
+            remarks.append(
+                f"{one['name']}: of {len(poor)} of {len(one['recognition'])} "
+                "conditions the baseline recognises synthetic images less than half as "
+                f"often as photographs: {names}. Such images teach what is wrong. A "
+                "generator trained longer, or with train_gan --balance, may paint them "
+                "better."
+            )
     saw = sorted({a["generator_saw"] for a in metrics["arms"] if a["generator_saw"]})
     if saw:
         remarks.append(

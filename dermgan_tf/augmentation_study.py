@@ -45,6 +45,7 @@ from dermgan_tf.labelled_images import (
 from dermgan_tf.output_folder import output_folder
 from dermgan_tf.progress import silent
 from dermgan_tf.run_folder import CHECKPOINTS, write_json
+from dermgan_tf.synthetic_recognition import recognition
 
 DESCRIPTION = "augmentation.json"
 COPIES_FILE = "copies.json"
@@ -190,6 +191,10 @@ def run_augmentation_study(
             stop_requested=stop_requested,
             progress=progress,
         )
+        if synthetic:
+            announce("looking at synthetic images with the baseline's classifiers")
+        baselines = [folder / run["folder"] for run in runs["baseline"]]
+        recognised = {one.name: recognition(baselines, one.images) for one in synthetic}
         counts = np.bincount(train.labels, minlength=len(train.conditions))
         settings = {
             "resamples": resamples,
@@ -214,6 +219,7 @@ def run_augmentation_study(
                 ratio_of_few(ratios, train_cases_ratio) if train_cases else None
             ),
             synthetic=synthetic,
+            recognised=recognised,
             more_real=None
             if more_real is None
             else {

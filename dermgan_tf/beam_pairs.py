@@ -17,12 +17,11 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-import cv2
 from etils import epath
 
 from dermgan_tf.beam_runs import BeamRun, run_parts
 from dermgan_tf.errors import Reject
-from dermgan_tf.isolated_map import IsolatedCrew, Lost
+from dermgan_tf.isolated_map import IsolatedCrew, Lost, one_thread
 from dermgan_tf.output_folder import tensorflow_errors_as_os_errors
 from dermgan_tf.pairs import SPLITS, pair_features
 from dermgan_tf.pairs_writer import PAIRS, pair_record
@@ -206,9 +205,9 @@ class _Cutter:
         self._crew = None
         if isolated:
             _forget_beams_main()
-            self._crew = IsolatedCrew(work, 1, _one_thread)
+            self._crew = IsolatedCrew(work, 1, one_thread)
         else:
-            _one_thread()
+            one_thread()
 
     def do(self, number: int, jobs: Sequence[Any]) -> _PartResult:
         with tempfile.TemporaryDirectory(prefix="dermgan-") as scratch:
@@ -301,10 +300,6 @@ class _HereWhenAsked(Sequence):
 
     def _place(self, number: int) -> str:
         return os.path.join(self._scratch, str(number))
-
-
-def _one_thread() -> None:
-    cv2.setNumThreads(1)  # the workers are the parallelism
 
 
 def _forget_beams_main() -> None:

@@ -35,6 +35,7 @@ SMALLER = 0.8
 # brighter than this are padding: JPEG noise speckles black bars a little.
 BLACK = 16
 SPECKLE = 0.01
+_STRIP = 8  # so many of them are looked at at once
 # A box is dropped from a crop where less than this share of the smaller of the two, box
 # and window, is visible.
 SLIVER = 0.02
@@ -61,6 +62,34 @@ class Window:
             (self.top + self.side) / height,
             (self.left + self.side) / width,
         )
+
+
+class MaskMeans:
+    """A mask, ready to be asked for its mean inside many windows.
+
+    Args:
+        mask: bool or float [h, w], at any resolution, or the MaskMeans of one.
+        height, width: ints. The photo's size in pixels.
+    """
+
+    def __init__(self, mask: "np.ndarray | MaskMeans", height: int, width: int):
+        self._height, self._width = height, width
+        if isinstance(mask, MaskMeans):
+            self._sums = mask._sums
+            return
+        mask = np.asarray(mask)
+        # Sums of a bool mask are whole numbers: floats hold them exactly.
+        kind = np.uint8 if mask.dtype == bool else np.float32
+        self._sums = cv2.integral(mask.astype(kind), sdepth=cv2.CV_64F)
+
+    def inside(self, window: Window) -> float:
+        """The mean inside a window of the photo."""
+        rows, columns = self._sums.shape[0] - 1, self._sums.shape[1] - 1
+        box = window.box(self._height, self._width)
+        top, left, bottom, right = box_pixels(box, rows, columns)
+        at = self._sums.item
+        total = at(bottom, right) - at(top, right) - at(bottom, left) + at(top, left)
+        return total / ((bottom - top) * (right - left))
 
 
 def group_rois(rois: Sequence[Roi], height: int, width: int) -> list[list[Roi]]:
@@ -119,24 +148,20 @@ def unpadded_area(
         (top, left, bottom, right) in pixels, bottom and right exclusive.
     """
     height, width = photo.shape[:2]
-    red, green, blue = cv2.split(photo)
-    bright = cv2.max(cv2.max(red, green), blue) > BLACK
-    boxes = [box_pixels(roi.box, height, width) for roi in rois]
-    for top, left, bottom, right in boxes:
-        bright[top:bottom, left:right] = True
-    rows = np.flatnonzero(bright.mean(axis=1) > SPECKLE)
-    columns = np.flatnonzero(bright.mean(axis=0) > SPECKLE)
-    if not rows.size or not columns.size:
+    rows = _bright_ends(photo, axis=0)
+    columns = _bright_ends(photo, axis=1)
+    if rows is None or columns is None:
         return 0, 0, height, width
+    boxes = [box_pixels(roi.box, height, width) for roi in rois]
     tops, lefts, bottoms, rights = zip(
-        (rows[0], columns[0], rows[-1] + 1, columns[-1] + 1), *boxes, strict=False
+        (rows[0], columns[0], rows[1], columns[1]), *boxes, strict=True
     )
-    return int(min(tops)), int(min(lefts)), int(max(bottoms)), int(max(rights))
+    return min(tops), min(lefts), max(bottoms), max(rights)
 
 
 def choose_window(
     group: Sequence[Roi],
-    likely_skin: np.ndarray,
+    likely_skin: np.ndarray | MaskMeans,
     height: int,
     width: int,
     rng: np.random.Generator,
@@ -155,7 +180,7 @@ def choose_window(
     Args:
         group: at least one ROI.
         likely_skin: bool or float [h, w], the photo's skin (lesions included) at any
-            resolution.
+            resolution, or its MaskMeans.
         height, width: ints. The photo's size in pixels.
         rng: where randomness comes from.
         min_side: int. The smallest side wanted, in pixels; a smaller area wins.
@@ -168,11 +193,14 @@ def choose_window(
     boxes = np.array([box_pixels(roi.box, height, width) for roi in group])
     whole = np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
     top, left, bottom, right = area or (0, 0, height, width)
-    integral = cv2.integral(np.asarray(likely_skin, np.float32), sdepth=cv2.CV_64F)
+    fits = (whole[2:] - whole[:2]).max() <= min(bottom - top, right - left)
+    skin = MaskMeans(likely_skin, height, width)
 
     candidates, scores = [], []
+    first = 0  # that is good enough, of those so far
     for _ in range(CANDIDATES):
-        part = whole if rng.random() < 0.5 else boxes[rng.integers(len(boxes))]
+        together = rng.random() < 0.5 and fits
+        part = whole if together else boxes[rng.integers(len(boxes))]
         ymin, xmin, ymax, xmax = (int(edge) for edge in part)
         longer = max(ymax - ymin, xmax - xmin)
         side = round(longer / rng.uniform(*PROMINENCE))
@@ -184,14 +212,17 @@ def choose_window(
                 side,
             )
         )
-        scores.append(_mean_in_window(integral, candidates[-1], height, width))
-    enough = max(scores) - TOLERANCE
-    return next(w for w, s in zip(candidates, scores, strict=True) if s >= enough)
+        scores.append(skin.inside(candidates[-1]))
+        enough = max(scores) - TOLERANCE
+        first = next(i for i in range(first, len(scores)) if scores[i] >= enough)
+        if scores[first] >= 1 - TOLERANCE:  # no later one can be too good for it
+            break
+    return candidates[first]
 
 
 def choose_healthy_window(
     rois: Sequence[Roi],
-    likely_skin: np.ndarray,
+    likely_skin: np.ndarray | MaskMeans,
     height: int,
     width: int,
     side: int,
@@ -206,7 +237,7 @@ def choose_healthy_window(
 
     Args:
         rois: all ROIs of the photo.
-        likely_skin: bool or float [h, w], the photo's skin at any resolution.
+        likely_skin: as of `choose_window`.
         height, width: ints. The photo's size in pixels.
         side: int. The side wanted, in pixels.
         rng: where randomness comes from.
@@ -220,7 +251,7 @@ def choose_healthy_window(
     top, left, bottom, right = area or (0, 0, height, width)
     boxes = np.array([box_pixels(roi.box, height, width) for roi in rois])
     boxes = boxes.reshape(-1, 4)
-    integral = cv2.integral(np.asarray(likely_skin, np.float32), sdepth=cv2.CV_64F)
+    skin = MaskMeans(likely_skin, height, width)
     side = min(side, bottom - top, right - left)
     while side >= max(min_side, 1):
         margin = round(MARGIN * side)
@@ -237,7 +268,7 @@ def choose_healthy_window(
             )
             if not clear.any(axis=1).all():
                 continue
-            share = _mean_in_window(integral, window, height, width)
+            share = skin.inside(window)
             if share >= 1 - TOLERANCE:
                 return window
             if share >= best_share:
@@ -257,12 +288,6 @@ def random_window(
         int(rng.integers(0, width - side + 1)),
         side,
     )
-
-
-def share_in_window(mask: np.ndarray, window: Window, height: int, width: int) -> float:
-    """The mean of a mask (of any resolution) inside a window of the photo, 0…1."""
-    integral = cv2.integral(np.asarray(mask, np.float32), sdepth=cv2.CV_64F)
-    return _mean_in_window(integral, window, height, width)
 
 
 def rois_in_window(
@@ -326,15 +351,23 @@ def _draw_start(
     return int(rng.integers(first, last + 1))
 
 
-def _mean_in_window(
-    integral: np.ndarray, window: Window, height: int, width: int
-) -> float:
-    rows, columns = integral.shape[0] - 1, integral.shape[1] - 1
-    top, left, bottom, right = box_pixels(window.box(height, width), rows, columns)
-    total = (
-        integral[bottom, right]
-        - integral[top, right]
-        - integral[bottom, left]
-        + integral[top, left]
-    )
-    return float(total) / ((bottom - top) * (right - left))
+def _bright_ends(photo: np.ndarray, axis: int) -> tuple[int, int] | None:
+    """The first bright row (or column) and the one behind the last; None for none.
+
+    Looked for from both ends: most photos have no bars, and need no look at the rest.
+    """
+    length = photo.shape[axis]
+    starts = range(0, length, _STRIP)
+
+    def bright(start):
+        strip = [slice(None), slice(None)]
+        strip[axis] = slice(start, start + _STRIP)
+        red, green, blue = cv2.split(np.ascontiguousarray(photo[tuple(strip)]))
+        brightest = cv2.max(cv2.max(red, green), blue)
+        return start + np.flatnonzero((brightest > BLACK).mean(axis=1 - axis) > SPECKLE)
+
+    first = next((found[0] for found in map(bright, starts) if found.size), None)
+    if first is None:
+        return None
+    last = next(found[-1] for found in map(bright, reversed(starts)) if found.size)
+    return int(first), int(last) + 1

@@ -4,10 +4,14 @@ import keras
 import numpy as np
 from keras import ops
 
-from dermgan_tf.generator import IMAGE_SIZES, initializer, norm_layer
+from dermgan_tf.generator import IMAGE_SIZES, initializer, map_features, norm_layer
 
 
-def build_discriminator(image_size: int = 256, base_filters: int = 64) -> keras.Model:
+def build_discriminator(
+    image_size: int = 256,
+    base_filters: int = 64,
+    condition_levels: int | None = None,
+) -> keras.Model:
     """Builds pix2pix' PatchGAN (Isola et al. 2017): C64-C128-C256-C512-1.
 
     Each logit judges a patch of 70 × 70 pixels. Convolutions are 4 × 4, padded by one
@@ -17,6 +21,7 @@ def build_discriminator(image_size: int = 256, base_filters: int = 64) -> keras.
         image_size: int. Side S in pixels: 64, 128, 256 or 512.
         base_filters: int, at least 1. Filters of the first convolution; 64 in the
             paper.
+        condition_levels: as of `dermgan_tf.generator.Generator`.
 
     Returns:
         keras.Model. Reads [semantic_map, image], both float32 [N, S, S, 3] in [-1, 1];
@@ -32,7 +37,9 @@ def build_discriminator(image_size: int = 256, base_filters: int = 64) -> keras.
     shape = (image_size, image_size, 3)
     semantic_map = keras.Input(shape, name="semantic_map")
     image = keras.Input(shape, name="image")
-    x = keras.layers.Concatenate(name="map_and_image")([semantic_map, image])
+    x = keras.layers.Concatenate(name="map_and_image")(
+        [map_features(semantic_map, condition_levels), image]
+    )
     for i in range(3):
         x = apply_patch_block(x, 2**i * base_filters, 2, i > 0, f"patch_{i}")
     features = apply_patch_block(x, 8 * base_filters, 1, True, "patch_3")

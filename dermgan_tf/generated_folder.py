@@ -16,6 +16,7 @@ from dermgan_tf.errors import InputError
 from dermgan_tf.importers import cause
 from dermgan_tf.photo_io import read_photo, read_png_text
 from dermgan_tf.semantic_map import MAX_SKIN_TYPE
+from dermgan_tf.vocabulary import HEALTHY
 
 
 def read_generated(folder: str | os.PathLike) -> list[dict[str, Any]]:
@@ -118,7 +119,7 @@ def _generated_line(record: dict[str, Any]) -> dict[str, Any]:
         raise InputError(f"{record['image']!r} is not in the folder images")
     if record["source"] != "synthetic":
         raise InputError(f"{image} has the source {record['source']!r}, not synthetic")
-    if not record["boxes"]:
+    if not record["boxes"] and record["condition"] != HEALTHY:
         raise InputError(
             f"{image} was painted without a box: it shows skin without "
             f"{record['condition']!r}, and would teach the wrong thing"

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from dermgan_tf.condition_planes import ConditionPlanes
 from dermgan_tf.group_norm import GroupNorm
 from dermgan_tf.resize_conv2d import ResizeConv2D
 from dermgan_tf.seeded_random import SeededDropout, SeededNoise
@@ -15,10 +16,13 @@ NORM_GROUPS = 8
 
 
 def build_generator(
-    image_size: int = 256, base_filters: int = 64, upsampling: str = "resize_conv"
+    image_size: int = 256,
+    base_filters: int = 64,
+    upsampling: str = "resize_conv",
+    condition_levels: int | None = None,
 ) -> "Generator":
     """Builds a generator. See `Generator` for the arguments."""
-    return Generator(image_size, base_filters, upsampling)
+    return Generator(image_size, base_filters, upsampling, condition_levels)
 
 
 @keras.saving.register_keras_serializable(package="dermgan_tf")
@@ -36,6 +40,8 @@ class Generator(keras.Model):
         base_filters: int, at least 1. Filters of the first block; 64 in the paper.
         upsampling: "resize_conv", or "transposed_conv" for the ablation without
             checkerboard mitigation.
+        condition_levels: int n, to read the map through `ConditionPlanes` of so many
+            levels; None reads its three channels as they are, as in the paper.
 
     Call arguments:
         semantic_map: float32 [N, S, S, 3] in [-1, 1].
@@ -55,6 +61,7 @@ class Generator(keras.Model):
         image_size: int = 256,
         base_filters: int = 64,
         upsampling: str = "resize_conv",
+        condition_levels: int | None = None,
         **kwargs,
     ):
         kwargs.setdefault("name", "generator")
@@ -74,13 +81,14 @@ class Generator(keras.Model):
         self.image_size = image_size
         self.base_filters = base_filters
         self.upsampling = upsampling
+        self.condition_levels = condition_levels
 
         # === Functional Model ===
         blocks = image_size.bit_length() - 1  # log2(S)
         filters = [min(2**i, MAX_WIDENING) * base_filters for i in range(blocks)]
         semantic_map = keras.Input((image_size, image_size, 3), name="semantic_map")
         seed = keras.Input((), dtype="int32", name="seed")
-        x = semantic_map
+        x = map_features(semantic_map, condition_levels)
         skips = []
         for i in range(blocks):
             norm = 0 < i < blocks - 1  # not on the first and the innermost
@@ -121,11 +129,19 @@ class Generator(keras.Model):
             "image_size": self.image_size,
             "base_filters": self.base_filters,
             "upsampling": self.upsampling,
+            "condition_levels": self.condition_levels,
         }
 
     @classmethod
     def from_config(cls, config):
         return cls(**config)
+
+
+def map_features(semantic_map, condition_levels: int | None):
+    """What the networks see of a map: its channels, and planes where wanted."""
+    if condition_levels is None:
+        return semantic_map
+    return ConditionPlanes(condition_levels, name="condition_planes")(semantic_map)
 
 
 def apply_encoder_block(x, filters: int, norm: bool, name: str):

@@ -226,6 +226,13 @@ def _death(code: int) -> str:
 # === In the process ===
 
 
+def one_thread() -> None:
+    """To `prepare` with: OpenCV's threads, where the processes are the parallelism."""
+    import cv2
+
+    cv2.setNumThreads(1)
+
+
 def _serve(pipe, work, prepare) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     threading.Thread(target=_leave_with_parent, daemon=True).start()

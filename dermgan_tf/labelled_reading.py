@@ -25,6 +25,7 @@ from dermgan_tf.generated_folder import (
     read_generated,
     read_generated_image,
 )
+from dermgan_tf.isolated_map import Lost, isolated_map, one_thread
 from dermgan_tf.labelled_images import LabelledImages, fingerprinted, pixel_digest
 from dermgan_tf.labelled_sources import (
     LabelledPhoto,
@@ -53,6 +54,7 @@ def read_labelled_splits(
     id_salt: bytes | None = None,
     threads: int | None = None,
     progress: Callable = silent,
+    crash_safe: bool = False,
 ) -> tuple[dict[str, LabelledImages], list[Reject]]:
     """Reads labelled photographs, split by case, for a classifier.
 
@@ -94,6 +96,9 @@ def read_labelled_splits(
             `dermgan_tf.anonymous_ids`; splits stay as they are without.
         threads: int ≥ 1 that decode; default: one a core.
         progress: see `dermgan_tf.progress`.
+        crash_safe: bool. Whether photos in files are decoded by processes, so many
+            instead of threads: one whose decoder crashes is then a bad photo like
+            others. A script that asks for it needs `if __name__ == "__main__":`.
 
     Returns:
         (splits, rejects): "train", "validation", "test", as far as they have photos,
@@ -131,7 +136,8 @@ def read_labelled_splits(
                 reason = f"is of condition {photo.condition!r}, which was not asked for"
                 left_out.append(Reject(printable(photo.image_id), reason))
 
-    work = _prepared_in_order(wanted(), image_size, threads)
+    isolated = crash_safe and found.in_files
+    work = _prepared_in_order(wanted(), image_size, threads, isolated)
     with contextlib.closing(work):
         for photo, result in progress(work, total=found.total, desc="reading photos"):
             if isinstance(result, SyntheticImage):
@@ -310,18 +316,22 @@ def _squashed(image: np.ndarray, size: int) -> np.ndarray:
 
 
 def _prepared_in_order(
-    photos: Iterable[LabelledPhoto], image_size: int, threads: int | None
+    photos: Iterable[LabelledPhoto],
+    image_size: int,
+    threads: int | None,
+    isolated: bool = False,
 ) -> Iterator[tuple[LabelledPhoto, tuple[np.ndarray, bytes] | InputError]]:
     """Yields each photo with (pixels [S, S, 3], their digest) or what is wrong."""
     threads = threads or os.cpu_count() or 1
-
-    def prepare(photo: LabelledPhoto):
-        try:
-            image = _squashed(photo.read(), image_size)
-        except InputError as error:
-            return error
-        return image, pixel_digest(image)
-
+    prepare = functools.partial(_prepared, image_size)
+    if isolated:
+        photos = list(photos)
+        results = isolated_map(prepare, photos, threads, one_thread)
+        with contextlib.closing(results):
+            for photo, result in zip(photos, results, strict=True):
+                lost = isinstance(result, Lost)
+                yield photo, InputError(result.reason) if lost else result
+        return
     with concurrent.futures.ThreadPoolExecutor(threads) as pool:
         waiting: collections.deque = collections.deque()
         try:
@@ -336,6 +346,16 @@ def _prepared_in_order(
                 yield photo, future.result()
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _prepared(
+    image_size: int, photo: LabelledPhoto
+) -> tuple[np.ndarray, bytes] | InputError:
+    try:
+        image = _squashed(photo.read(), image_size)
+    except InputError as error:
+        return error
+    return image, pixel_digest(image)
 
 
 def file_names(paths: Sequence[str]) -> list[str]:

@@ -4,7 +4,6 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -18,8 +17,8 @@ from dermgan_tf.importers.mask_folder import (
     read_mask,
     read_real_photo,
 )
+from dermgan_tf.photo_sources import PhantomPhoto, PhotoFile
 from dermgan_tf.skin_tone import skin_mask
-from dermgan_tf.vocabulary import Vocabulary
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,45 +40,17 @@ class Scene:
 
 
 @dataclasses.dataclass(frozen=True)
-class MaskedPhoto:
+class MaskedPhoto(PhotoFile):
     """A photo file with the masks that belong to it.
 
     Args:
-        folder: the folder that `annotation.image` is relative to.
-        annotation: names photo, case, condition and split.
         mask: path of the mask of pathology, of the photo's size, white (> 127) there.
         skin: path of a like mask of skin; None = skin is found by
             `dermgan_tf.skin_tone.skin_mask`.
     """
 
-    folder: str
-    annotation: PhotoAnnotation
     mask: str
     skin: str | None = None
-
-    @property
-    def name(self) -> str:
-        return self.annotation.image
-
-    @property
-    def case_id(self) -> str:
-        return self.annotation.case_id
-
-    @property
-    def split(self) -> str | None:
-        return self.annotation.split
-
-    @property
-    def source(self) -> str:
-        return self.annotation.source
-
-    @property
-    def condition(self) -> str:
-        return self.annotation.condition
-
-    @property
-    def path(self) -> str:
-        return os.path.join(self.folder, self.annotation.image)
 
     def load(self, twin: bool = False) -> Scene:
         photo = read_real_photo(self.path)
@@ -93,34 +64,8 @@ class MaskedPhoto:
 
 
 @dataclasses.dataclass(frozen=True)
-class PhantomScene:
-    """A phantom photo with its true masks, drawn when it is needed.
-
-    Args:
-        case: one of `dermgan_tf.phantom.case_plan`.
-        photo_index: int. Which of the case's photos.
-        vocabulary: the conditions that the plan was made for.
-        size: (height, width) in pixels.
-    """
-
-    case: Any
-    photo_index: int
-    vocabulary: Vocabulary
-    size: tuple[int, int] = (480, 640)
-    split: str | None = None
-    source: str = "phantom"
-
-    @property
-    def name(self) -> str:
-        return f"{self.case.case_id}/{self.photo_index}"
-
-    @property
-    def case_id(self) -> str:
-        return self.case.case_id
-
-    @property
-    def condition(self) -> str:
-        return self.case.condition
+class PhantomScene(PhantomPhoto):
+    """A phantom photo with its true masks."""
 
     @property
     def path(self) -> str:
@@ -133,29 +78,6 @@ class PhantomScene:
         drawn = phantom.draw_photo(*what)
         healthy = phantom.draw_photo(*what, healthy=True).photo if twin else None
         return Scene(drawn.photo, drawn.skin_mask, drawn.lesion_mask, healthy)
-
-
-def phantom_scenes(
-    num_cases: int,
-    vocabulary: Vocabulary,
-    seed: int = 0,
-    photo_size: tuple[int, int] = (480, 640),
-) -> list[PhantomScene]:
-    """The photos of a phantom data set, to be drawn when they are cut.
-
-    Args:
-        num_cases: int, at least 1; a case has 1…6 photos.
-        vocabulary: conditions that the phantom can draw.
-        seed: int, at least 0.
-        photo_size: (height, width) in pixels.
-    """
-    from dermgan_tf import phantom
-
-    return [
-        PhantomScene(case, index, vocabulary, photo_size)
-        for case in phantom.case_plan(num_cases, vocabulary, seed)
-        for index in range(case.num_photos)
-    ]
 
 
 def annotations_of_folder(

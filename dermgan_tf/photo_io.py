@@ -62,24 +62,43 @@ def read_photo(
             header says, before any is decoded.
     """
     with _open_regular_file(path) as file:
-        try:
-            return _decode(file, min_side, max_pixels)
-        except MemoryError:
-            raise
-        except InputError as error:
-            raise InputError(f"{printable(path)}: {error}") from None
-        except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-            cause = f"has too many pixels to decode; at most {max_pixels} are read"
-            raise InputError(f"{printable(path)}: {cause}") from None
-        except UnidentifiedImageError:
-            cause = _why_not_an_image(file)
-            raise InputError(f"{printable(path)}: {cause}") from None
-        except Exception as error:
-            # On damaged files Pillow's decoders raise nearly every built-in exception.
-            text = " ".join(str(error).split()) or type(error).__name__
-            early = "truncated" in text.lower()
-            cause = "ends too early (truncated)" if early else f"is damaged: {text}"
-            raise InputError(f"{printable(path)}: {cause}") from error
+        return _decoded(file, printable(path), min_side, max_pixels)
+
+
+def decode_photo(
+    data: bytes, name: str, *, min_side: int = MIN_SIDE, max_pixels: int = MAX_PIXELS
+) -> np.ndarray:
+    """Decodes a photograph that is in memory, as `read_photo` does one in a file.
+
+    Args:
+        data: what the file would hold.
+        name: what errors call it.
+        min_side, max_pixels: see `read_photo`.
+
+    Raises:
+        InputError: "<name>: <cause>", see `read_photo`.
+    """
+    return _decoded(io.BytesIO(data), printable(name), min_side, max_pixels)
+
+
+def _decoded(file: BinaryIO, name: str, min_side: int, max_pixels: int) -> np.ndarray:
+    try:
+        return _decode(file, min_side, max_pixels)
+    except MemoryError:
+        raise
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        cause = f"has too many pixels to decode; at most {max_pixels} are read"
+        raise InputError(f"{name}: {cause}") from None
+    except UnidentifiedImageError:
+        raise InputError(f"{name}: {_why_not_an_image(file)}") from None
+    except Exception as error:
+        # On damaged files Pillow's decoders raise nearly every built-in exception.
+        text = " ".join(str(error).split()) or type(error).__name__
+        early = "truncated" in text.lower()
+        cause = "ends too early (truncated)" if early else f"is damaged: {text}"
+        raise InputError(f"{name}: {cause}") from error
 
 
 def encode_jpeg(image: np.ndarray, quality: int = 95) -> bytes:
@@ -225,7 +244,7 @@ def _inflated(data: bytes) -> bytes:
     return text
 
 
-def _decode(file: io.BufferedReader, min_side: int, max_pixels: int) -> np.ndarray:
+def _decode(file: BinaryIO, min_side: int, max_pixels: int) -> np.ndarray:
     with Image.open(file, formats=_FORMATS) as image:
         width, height = image.size
         if min(width, height) < min_side:
@@ -304,7 +323,7 @@ def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
         return image
 
 
-def _why_not_an_image(file: io.BufferedReader) -> str:
+def _why_not_an_image(file: BinaryIO) -> str:
     file.seek(0)
     head = file.read(512)
     if not head:

@@ -13,32 +13,23 @@ import numpy as np
 from dermgan_tf import crops
 from dermgan_tf.crops import Window
 from dermgan_tf.errors import InputError, Reject
-from dermgan_tf.patch_sources import MaskedPhoto, PhantomScene, Scene
+from dermgan_tf.patch_sources import Scene
 from dermgan_tf.patch_windows import PatchFinder, Shares
-
-
-@dataclasses.dataclass(frozen=True)
-class PatchJob:
-    """A photo to cut, the ids that its patches carry, and its split."""
-
-    photo: MaskedPhoto | PhantomScene
-    image_id: str
-    case_id: str
-    split: str
+from dermgan_tf.photo_jobs import PhotoJob
 
 
 @dataclasses.dataclass
 class PhotoPatches:
     """What became of one photo: its patches by domain, or a reason for having none."""
 
-    job: PatchJob
+    job: PhotoJob
     patches: dict[str, list[dict[str, Any]]] = dataclasses.field(default_factory=dict)
     sides: dict[str, list[int]] = dataclasses.field(default_factory=dict)
     reject: Reject | None = None
 
 
 def patches_of_photo(
-    job: PatchJob,
+    job: PhotoJob,
     image_size: int,
     patches_per_photo: int,
     shares: Mapping[str, Shares],

@@ -15,7 +15,7 @@ from dermgan_tf.vocabulary import Vocabulary
 
 
 @dataclasses.dataclass(frozen=True)
-class AnnotatedPhoto:
+class PhotoFile:
     """A photo file and what is known of it.
 
     Args:
@@ -50,6 +50,11 @@ class AnnotatedPhoto:
     def path(self) -> str:
         return os.path.join(self.folder, self.annotation.image)
 
+
+@dataclasses.dataclass(frozen=True)
+class AnnotatedPhoto(PhotoFile):
+    """A photo file that pairs are cut from, by its annotation."""
+
     def load(self) -> "LoadedPhoto":
         if photo_io.is_synthetic(self.path):
             raise InputError(
@@ -64,7 +69,7 @@ class AnnotatedPhoto:
 
 
 @dataclasses.dataclass(frozen=True)
-class PhantomSource:
+class PhantomPhoto:
     """A phantom photo, drawn when it is needed.
 
     Args:
@@ -93,6 +98,11 @@ class PhantomSource:
     def condition(self) -> str:
         return self.case.condition
 
+
+@dataclasses.dataclass(frozen=True)
+class PhantomSource(PhantomPhoto):
+    """A phantom photo that pairs are cut from."""
+
     def load(self) -> "LoadedPhoto":
         from dermgan_tf import phantom
 
@@ -120,7 +130,8 @@ def phantom_photos(
     vocabulary: Vocabulary,
     seed: int = 0,
     photo_size: tuple[int, int] = (480, 640),
-) -> list[PhantomSource]:
+    kind: type[PhantomPhoto] = PhantomSource,
+) -> list[Any]:
     """The photos of a phantom data set, to be drawn when they are cut.
 
     Args:
@@ -128,11 +139,12 @@ def phantom_photos(
         vocabulary: conditions that the phantom can draw.
         seed: int, at least 0.
         photo_size: (height, width) in pixels.
+        kind: what the photos are to be.
     """
     from dermgan_tf import phantom
 
     return [
-        PhantomSource(case, index, vocabulary, photo_size)
+        kind(case, index, vocabulary, photo_size)
         for case in phantom.case_plan(num_cases, vocabulary, seed)
         for index in range(case.num_photos)
     ]

@@ -117,6 +117,11 @@ def require_same_photos(first: Predictions, other: Predictions) -> Predictions:
         Vocabulary(other.conditions), first.source, other.source
     )
     place = {image_id: i for i, image_id in enumerate(other.image_ids)}
+    if place.keys().isdisjoint(first.image_ids):
+        raise InputError(
+            f"{other.source}: has no photo of {first.source}; compare predictions on "
+            "the same photos, and, if --anonymize_ids hashed their ids, under one salt"
+        )
     for image_id in first.image_ids:
         if image_id not in place:
             raise InputError(

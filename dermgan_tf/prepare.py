@@ -7,19 +7,15 @@ A photo whose decoder crashes its process is a bad photo like others.
 
 import contextlib
 import functools
-import hashlib
 import json
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 
 from dermgan_tf import photo_io
-from dermgan_tf.annotations import case_splits
-from dermgan_tf.anonymous_ids import anonymous_case_id, anonymous_image_id
 from dermgan_tf.case_order import case_order
 from dermgan_tf.errors import (
     InputError,
@@ -27,12 +23,12 @@ from dermgan_tf.errors import (
     check_reject_fraction,
     write_rejects,
 )
-from dermgan_tf.isolated_map import Lost, isolated_map
 from dermgan_tf.output_folder import output_folder
-from dermgan_tf.pairs import FORMAT_VERSION, INFO_FILE, SPLITS
+from dermgan_tf.pairs import FORMAT_VERSION, INFO_FILE
 from dermgan_tf.pairs_summary import PairsSummary
 from dermgan_tf.pairs_writer import PairsWriter
-from dermgan_tf.photo_pairs import PhotoJob, PhotoPairs, pairs_of_photo
+from dermgan_tf.photo_jobs import PhotoJob, photo_jobs, photo_outcomes
+from dermgan_tf.photo_pairs import PhotoPairs, pairs_of_photo
 from dermgan_tf.photo_sources import AnnotatedPhoto, PhantomSource
 from dermgan_tf.progress import silent
 from dermgan_tf.vocabulary import HEALTHY, Vocabulary
@@ -157,7 +153,7 @@ def write_pairs(
         vocabulary = Vocabulary([*vocabulary, HEALTHY])
     rejects = list(rejects)
     jobs, without_roi, seen = [], 0, set()
-    for job in _jobs(photos, id_salt):
+    for job in photo_jobs(photos, id_salt):
         photo = job.photo
         if job.image_id in seen:
             rejects.append(Reject(photo.name, "stands twice in the list of photos"))
@@ -183,7 +179,7 @@ def write_pairs(
         )
     if beam_run is None:
         writer = PairsWriter(folder, vocabulary, image_size)
-        outcomes = _outcomes(work, jobs, workers, crash_safe)
+        outcomes = photo_outcomes(work, jobs, _lost, workers, crash_safe)
         shown = progress(outcomes, total=len(jobs), desc="cutting")
     else:
         from dermgan_tf.beam_pairs import BeamPairs
@@ -255,62 +251,5 @@ def _of_training_cases(jobs: list[PhotoJob], count: int, seed: int) -> list[Phot
     return [job for job in jobs if job.split != "train" or job.photo.case_id in chosen]
 
 
-def _jobs(photos, id_salt: bytes | None) -> list[PhotoJob]:
-    """The photos with their ids and splits, in one order whatever theirs is."""
-    splits = _splits(photos)
-    jobs = []
-    for photo in photos:
-        image_id, case_id = _image_id(photo), photo.case_id
-        if id_salt is not None:
-            image_id = anonymous_image_id(case_id, photo.name, id_salt)
-            case_id = anonymous_case_id(case_id, id_salt)
-        jobs.append(PhotoJob(photo, image_id, case_id, splits[photo.case_id]))
-    return sorted(jobs, key=lambda job: job.image_id)
-
-
-def _image_id(photo) -> str:
-    """An opaque name that stays the same from run to run: no path, no file name."""
-    return hashlib.sha256(f"{photo.case_id}/{photo.name}".encode()).hexdigest()[:16]
-
-
-def _splits(photos) -> dict[str, str]:
-    """The split by case; InputError when photos of one case name two."""
-    named: dict[str, str] = {}
-    for photo in photos:
-        if photo.split is None:
-            continue
-        if photo.split not in SPLITS:
-            raise InputError(
-                f"{photo.name}: unknown split {photo.split!r}; "
-                f"valid: {', '.join(SPLITS)}"
-            )
-        if named.setdefault(photo.case_id, photo.split) != photo.split:
-            raise InputError(
-                f"case {photo.case_id!r} has photos in two splits, "
-                f"{named[photo.case_id]!r} and {photo.split!r}: put it in one"
-            )
-    return case_splits(photos)
-
-
-def _outcomes(
-    work: Callable[[PhotoJob], PhotoPairs],
-    jobs: Sequence[PhotoJob],
-    workers: int | None,
-    crash_safe: bool | None,
-) -> Iterator[PhotoPairs]:
-    """`map(work, jobs)`, over processes or not."""
-    workers = min(workers or os.cpu_count() or 1, len(jobs))
-    if workers <= 1 and not crash_safe:
-        yield from map(work, jobs)
-        return
-    results = isolated_map(work, jobs, workers, _one_thread)
-    with contextlib.closing(results):
-        for job, result in zip(jobs, results, strict=True):
-            if isinstance(result, Lost):
-                reject = Reject(job.photo.name, result.reason)
-                result = PhotoPairs(job.image_id, job.split, reject=reject)
-            yield result
-
-
-def _one_thread() -> None:
-    cv2.setNumThreads(1)  # the processes are the parallelism
+def _lost(job: PhotoJob, reject: Reject) -> PhotoPairs:
+    return PhotoPairs(job.image_id, job.split, reject=reject)

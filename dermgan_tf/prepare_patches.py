@@ -7,24 +7,18 @@ parent only serializes what they return, so that one writer decides order and sh
 import contextlib
 import dataclasses
 import functools
-import hashlib
 import json
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import cv2
-
-from dermgan_tf.annotations import case_splits
-from dermgan_tf.anonymous_ids import anonymous_case_id, anonymous_image_id
 from dermgan_tf.errors import (
     InputError,
     Reject,
     check_reject_fraction,
     write_rejects,
 )
-from dermgan_tf.isolated_map import Lost, isolated_map
 from dermgan_tf.output_folder import output_folder
 from dermgan_tf.patch_sources import MaskedPhoto, PhantomScene
 from dermgan_tf.patch_windows import (
@@ -41,7 +35,8 @@ from dermgan_tf.patches import (
     patch_features,
 )
 from dermgan_tf.patches_summary import PatchesSummary
-from dermgan_tf.photo_patches import PatchJob, PhotoPatches, patches_of_photo
+from dermgan_tf.photo_jobs import PhotoJob, photo_jobs, photo_outcomes
+from dermgan_tf.photo_patches import PhotoPatches, patches_of_photo
 from dermgan_tf.progress import silent
 from dermgan_tf.records_writer import RecordsFormat, RecordsWriter
 
@@ -165,7 +160,9 @@ def write_patches(
         )
     if not 0 <= healthy_margin <= 1:
         raise InputError(f"healthy margin {healthy_margin}: want 0 to 1")
-    rejects, jobs = list(rejects), _jobs(photos, id_salt)
+    rejects = list(rejects)
+    # A photo that stands twice is cut once.
+    jobs = list({job.image_id: job for job in photo_jobs(photos, id_salt)}.values())
     work = functools.partial(
         patches_of_photo,
         image_size=image_size,
@@ -176,7 +173,7 @@ def write_patches(
     )
     writer = RecordsWriter(folder, patch_features(image_size), PATCHES)
     total, summary = len(jobs) + len(rejects), PatchesSummary()
-    outcomes = _outcomes(work, jobs, workers, crash_safe)
+    outcomes = photo_outcomes(work, jobs, _lost, workers, crash_safe)
     with contextlib.closing(outcomes):
         for outcome in progress(outcomes, total=len(jobs), desc="cutting"):
             if outcome.reject:
@@ -209,38 +206,5 @@ def write_patches(
     return info
 
 
-def _jobs(photos, id_salt: bytes | None) -> list[PatchJob]:
-    """The photos with their ids and splits, in one order whatever theirs is."""
-    splits, jobs = case_splits(photos), {}
-    for photo in photos:
-        # As in pairs: opaque names that stay the same from run to run.
-        image_id = hashlib.sha256(f"{photo.case_id}/{photo.name}".encode())
-        image_id, case_id = image_id.hexdigest()[:16], photo.case_id
-        if id_salt is not None:
-            image_id = anonymous_image_id(case_id, photo.name, id_salt)
-            case_id = anonymous_case_id(case_id, id_salt)
-        jobs[image_id] = PatchJob(photo, image_id, case_id, splits[photo.case_id])
-    return [job for _, job in sorted(jobs.items())]
-
-
-def _outcomes(
-    work: Callable[[PatchJob], PhotoPatches],
-    jobs: Sequence[PatchJob],
-    workers: int | None,
-    crash_safe: bool | None,
-) -> Iterator[PhotoPatches]:
-    """`map(work, jobs)`, over processes or not."""
-    workers = min(workers or os.cpu_count() or 1, len(jobs))
-    if workers <= 1 and not crash_safe or not jobs:
-        yield from map(work, jobs)
-        return
-    results = isolated_map(work, jobs, workers, _one_thread)
-    with contextlib.closing(results):
-        for job, result in zip(jobs, results, strict=True):
-            if isinstance(result, Lost):
-                result = PhotoPatches(job, reject=Reject(job.photo.name, result.reason))
-            yield result
-
-
-def _one_thread() -> None:
-    cv2.setNumThreads(1)  # the processes are the parallelism
+def _lost(job: PhotoJob, reject: Reject) -> PhotoPatches:
+    return PhotoPatches(job, reject=reject)

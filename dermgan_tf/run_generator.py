@@ -55,6 +55,7 @@ def load_run_generator(
             description["image_size"],
             description["base_filters"],
             description["upsampling"],
+            description.get("condition_levels"),
         )
         averaged = use_ema and description["ema_decay"] > 0
     except (KeyError, TypeError, ValueError) as error:

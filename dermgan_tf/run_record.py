@@ -24,6 +24,7 @@ RECORDED_PACKAGES = (
     "statsmodels",
     "defusedxml",
     "pyyaml",
+    "lancedb",
     "starlette",
     "uvicorn",
     "opencv-python-headless",

@@ -135,7 +135,7 @@ def load_trained_generator(
     vocabulary = _vocabulary_of(description, model_dir / "model.json")
     sizes = {
         key: description[key]
-        for key in ("image_size", "base_filters", "upsampling")
+        for key in ("image_size", "base_filters", "upsampling", "condition_levels")
         if key in description
     }
     try:

@@ -138,8 +138,9 @@ def encode_semantic_map(
     """
     if size < 1:
         raise InputError(f"a semantic map has at least 1 pixel a side, got {size}")
-    semantic_map = np.zeros((size, size, 3), np.uint8)
-    semantic_map[..., 0] = skin_type_code(fitzpatrick)
+    skin = skin_type_code(fitzpatrick)
+    row = np.tile(np.array([skin, 0, 0], np.uint8), (size, 1))
+    semantic_map = np.tile(row, (size, 1, 1))  # many times as fast as by channel
     painted = []
     for roi in rois:
         top, left, bottom, right = box_pixels(roi.box, size, size)
@@ -148,7 +149,8 @@ def encode_semantic_map(
             ((bottom - top) * (right - left), top, left, bottom, right, code)
         )
     for _, top, left, bottom, right, code in sorted(painted, key=lambda p: -p[0]):
-        semantic_map[top:bottom, left:right, 1:] = code
+        row[left:right] = skin, *code
+        semantic_map[top:bottom, left:right] = row[left:right]
     return semantic_map
 
 

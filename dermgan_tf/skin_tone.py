@@ -21,8 +21,12 @@ _XYZ_FROM_RGB = np.array(
         [0.0193339, 0.1191920, 0.9503041],
     ]
 )
+_WHITE_FROM_RGB = _XYZ_FROM_RGB / _XYZ_FROM_RGB.sum(axis=1, keepdims=True)
 _CODES = np.arange(256) / 255
 _LINEAR = np.where(_CODES <= 0.04045, _CODES / 12.92, ((_CODES + 0.055) / 1.055) ** 2.4)
+# For the search of skin. The constant keeps the noise of dark pixels out of ratios.
+_LINEAR_32 = _LINEAR.astype(np.float32)
+_LOG_32 = np.log(_LINEAR + 0.01).astype(np.float32)
 
 # Skin is searched for on a copy of the photo with this longest side, in pixels: enough
 # to follow an outline, a hundredth of the work.
@@ -48,12 +52,7 @@ def srgb_to_lab(rgb: np.ndarray) -> np.ndarray:
         raise InputError(
             f"sRGB colours are uint8 [..., 3], got {rgb.dtype} {list(rgb.shape)}"
         )
-    xyz = _LINEAR[rgb] @ (_XYZ_FROM_RGB / _XYZ_FROM_RGB.sum(axis=1, keepdims=True)).T
-    # CIE 15:2004: a cube root with a straight line near black.
-    delta = 6 / 29
-    f = np.where(xyz > delta**3, np.cbrt(xyz), xyz / (3 * delta**2) + 4 / 29)
-    x, y, z = f[..., 0], f[..., 1], f[..., 2]
-    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
+    return np.moveaxis(_lab_planes(_LINEAR[np.moveaxis(rgb, -1, 0)]), 0, -1)
 
 
 def ita_degrees(rgb: np.ndarray) -> np.ndarray:
@@ -217,12 +216,14 @@ def _small_skin_mask(small: np.ndarray, rois: Sequence[Roi]) -> np.ndarray:
     and walls, and on close-ups of lesions, of light to dark skin.
     """
     shape = small.shape[:2]
-    lab = srgb_to_lab(small)
+    # Colours are float32 planes, [3, H, W]: several times as fast to compute with.
+    planes = np.stack(cv2.split(small))
+    lab = _lab_planes(_LINEAR_32[planes])
     likelihood = _skin_likelihood(lab)
-    lit = lab[..., 0] > 5  # not black padding
+    lit = lab[0] > 5  # not black padding
     inside = _inside_boxes(rois, *shape)
     around = _around_boxes(rois, *shape)
-    features = _chromaticity(small)
+    features = _chromaticity(planes)
     sample = around & ~inside & lit if rois else lit
     weights = np.square(likelihood[sample])
     # Where little around the ROIs looks like skin, their surroundings are believed to
@@ -231,7 +232,7 @@ def _small_skin_mask(small: np.ndarray, rois: Sequence[Roi]) -> np.ndarray:
     if believed:
         weights = weights + 0.05
     if weights.sum() > 1:  # else the boxes fill the photo, or nothing is like skin
-        distance = _distance_from_main_colour(features, features[sample], weights)
+        distance = _distance_from_main_colour(features, features[:, sample], weights)
     else:
         distance = np.full(shape, np.inf)
     # Squared Mahalanobis distance, 3 degrees of freedom: 93 % of a Gaussian lies within
@@ -257,31 +258,39 @@ def _small_skin_mask(small: np.ndarray, rois: Sequence[Roi]) -> np.ndarray:
     return _small_holes_filled(skin) | inside
 
 
+def _lab_planes(linear: np.ndarray) -> np.ndarray:
+    """CIELAB of linear light, floats [3, ...], in the same precision."""
+    xyz = np.tensordot(_WHITE_FROM_RGB.astype(linear.dtype), linear, axes=1)
+    # CIE 15:2004: a cube root with a straight line near black.
+    delta = 6 / 29
+    f = np.cbrt(xyz)
+    dark = xyz <= delta**3
+    f[dark] = xyz[dark] / (3 * delta**2) + 4 / 29
+    x, y, z = f
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
 def _skin_likelihood(lab: np.ndarray) -> np.ndarray:
-    """0…1: how much a CIELAB colour looks like skin of any type, in any usual light.
+    """0…1: how much a CIELAB colour, [3, ...], looks like skin in any usual light.
 
     Skin of all six types has hues around 50° (Xiao et al. 2017, "Characterising the
     variations in ethnic skin colours": 40…65° for whole populations), wider in
     photographs, and is not grey. Dark colours may have less chroma. Yellowish ones need
     more: a sole is a strong yellow, wood and beige walls are a weak one.
     """
-    lightness, a, b = np.moveaxis(lab, -1, 0)
-    chroma = np.hypot(a, b)
+    lightness, a, b = lab
+    chroma = np.sqrt(a * a + b * b)
     hue = np.degrees(np.arctan2(b, a))
     least_chroma = 9 * np.clip(lightness / 40, 0.6, 1) + np.clip(hue - 55, 0, 25) / 4
     likelihood = np.exp(-0.5 * ((hue - 48) / 22) ** 2)
-    likelihood /= 1 + np.exp(-(chroma - least_chroma) / 2)
+    likelihood /= 1 + np.exp((least_chroma - chroma) / 2)
     return likelihood * ((lightness > 5) & (lightness < 97))
 
 
-def _chromaticity(rgb: np.ndarray) -> np.ndarray:
-    """[..., (log R/G, log G/B, mean log)] of linear light: shading moves only the last.
-
-    The small constant keeps the noise of dark pixels out of the ratios.
-    """
-    logs = np.log(_LINEAR + 0.01)[rgb]
-    red, green, blue = np.moveaxis(logs, -1, 0)
-    return np.stack([red - green, green - blue, logs.mean(axis=-1)], axis=-1)
+def _chromaticity(planes: np.ndarray) -> np.ndarray:
+    """[3, ...] of linear light: log R/G, log G/B, mean log; shading moves the last."""
+    red, green, blue = logs = _LOG_32[planes]
+    return np.stack([red - green, green - blue, logs.mean(axis=0)])
 
 
 def _distance_from_main_colour(
@@ -292,18 +301,26 @@ def _distance_from_main_colour(
     A weighted Gaussian, refitted with weights that fall with the distance, so that it
     settles on one cluster. A floor under the variances keeps even skin from becoming
     too choosy, of brightness most of all.
+
+    Args:
+        features: [3, H, W].
+        sample: [3, n].
+        weights: [n].
+
+    Returns:
+        [H, W].
     """
     floor = np.diag(np.square([0.12, 0.12, 0.6]))
     fitted = weights
     for _ in range(4):
-        mean = fitted @ sample / fitted.sum()
-        offset = sample - mean
-        covariance = (fitted[:, np.newaxis] * offset).T @ offset / fitted.sum() + floor
-        inverse = np.linalg.inv(covariance)
-        distance = ((offset @ inverse) * offset).sum(axis=-1)
-        fitted = weights * np.exp(-distance / 4)
-    offset = features - mean
-    return ((offset @ inverse) * offset).sum(axis=-1)
+        mean = sample @ fitted / fitted.sum()
+        offset = sample - mean[:, np.newaxis]
+        covariance = (fitted * offset) @ offset.T / fitted.sum() + floor
+        inverse = np.linalg.inv(covariance).astype(sample.dtype)
+        fitted = weights * np.exp(((inverse @ offset) * offset).sum(axis=0) / -4)
+    offset = features.reshape(3, -1) - mean[:, np.newaxis]
+    distance = ((inverse @ offset) * offset).sum(axis=0)
+    return distance.reshape(features.shape[1:])
 
 
 def _connected_skin(mask: np.ndarray, around: np.ndarray | None) -> np.ndarray:
@@ -312,8 +329,7 @@ def _connected_skin(mask: np.ndarray, around: np.ndarray | None) -> np.ndarray:
     if around is None:
         keep = stats[:, cv2.CC_STAT_AREA] > _MIN_SKIN_SHARE * mask.size
     else:
-        keep = np.zeros(len(stats), bool)
-        keep[np.unique(labels[around])] = True
+        keep = np.bincount(labels[around], minlength=len(stats)) > 0
     keep[0] = False
     return keep[labels].astype(np.uint8)
 

@@ -27,6 +27,7 @@ from dermgan_tf.pairs import (
 )
 from dermgan_tf.progress import silent
 from dermgan_tf.run_folder import VALIDATION_FILE
+from dermgan_tf.semantic_map import codes_per_channel
 from dermgan_tf.training_callbacks import MapSheets, choose_sample_pairs
 from dermgan_tf.training_steps import AdversarialTask
 from dermgan_tf.validation import SPLIT as VALIDATION_SPLIT
@@ -61,6 +62,7 @@ def train_gan(
     log_every: int = 50,
     skip_corrupt_records: bool = False,
     balance: float = 0.0,
+    condition_planes: bool = False,
     overwrite: bool = False,
     stop_requested: Callable[[], bool] = lambda: False,
     progress: Callable = silent,
@@ -120,6 +122,8 @@ def train_gan(
             rather than to fail; see `load_pairs`. May change from one call to the next.
         balance: float, 0…1. How much more often pairs of rare conditions and skin types
             are trained on; see `load_pairs`.
+        condition_planes: bool. Whether the networks read one plane a condition besides
+            the map's channels; see `ConditionPlanes`.
         overwrite: bool. Whether to delete the run in `model_dir` and start anew.
         stop_requested: asked after every step; once true, the run is saved and ends.
             With several workers all end together, as soon as one of them is asked.
@@ -157,7 +161,9 @@ def train_gan(
         stop_requested=stop_requested,
         progress=progress,
     ).settled()
-    task = _PaintingFromMaps(data_dir, upsampling, balance, loss_weights, options)
+    task = _PaintingFromMaps(
+        data_dir, upsampling, balance, condition_planes, loss_weights, options
+    )
     return run_training(task, model_dir, options)
 
 
@@ -166,7 +172,9 @@ class _PaintingFromMaps(AdversarialTask):
 
     data_name = "pairs"
 
-    def __init__(self, data_dir, upsampling, balance, loss_weights, options):
+    def __init__(
+        self, data_dir, upsampling, balance, condition_planes, loss_weights, options
+    ):
         self._data_dir = data_dir
         self._options = options
         self._info = info = read_pairs_info(data_dir)
@@ -174,6 +182,9 @@ class _PaintingFromMaps(AdversarialTask):
             "image_size": info.image_size,
             "base_filters": options.base_filters,
             "upsampling": upsampling,
+            "condition_levels": codes_per_channel(len(info.vocabulary))
+            if condition_planes
+            else None,
             "conditions": list(info.vocabulary),
             "data_fingerprint": info.fingerprint,
             "source": info.source,
@@ -182,10 +193,10 @@ class _PaintingFromMaps(AdversarialTask):
         }
 
     def build(self, base_filters, seed, ema_decay):
-        size = self._info.image_size
+        size, levels = self._info.image_size, self.settings["condition_levels"]
         return DermGAN(
-            build_generator(size, base_filters, self.settings["upsampling"]),
-            build_discriminator(size, base_filters),
+            build_generator(size, base_filters, self.settings["upsampling"], levels),
+            build_discriminator(size, base_filters, levels),
             seed=seed,
             ema_decay=ema_decay,
         )

@@ -245,6 +245,7 @@ def read_splits(source, args, conditions, case_pattern):
         max_reject_fraction=args.max_reject_fraction,
         id_salt=id_salt(args),
         progress=program.progress,
+        crash_safe=True,
     )
 
 

@@ -205,7 +205,7 @@ def main(args):
         error = None
         if args.estimate_skin_type:
             annotations, error = estimate_skin_types(
-                annotations, photos_dir, program.progress
+                annotations, photos_dir, program.progress, crash_safe=True
             )
         placed = place_photos(
             annotations, photos_dir, folder, copy=args.photos == "copy"
@@ -271,6 +271,7 @@ def _import(args, photos_dir, masks_dir):
             case_pattern=args.case_pattern or "",
             min_region_area=args.min_region_area,
             progress=program.progress,
+            crash_safe=True,
         )
     options = {
         "images_dir": args.images_dir,
@@ -286,7 +287,9 @@ def _import(args, photos_dir, masks_dir):
     options = {name: value for name, value in options.items() if value is not None}
     if args.format in ("pad_ufes_20", "ham10000", "isic"):
         options["min_region_area"] = args.min_region_area
-    return importer(args.input_dir, progress=program.progress, **options)
+    return importer(
+        args.input_dir, progress=program.progress, crash_safe=True, **options
+    )
 
 
 def _map_labels(annotations, labels, args):

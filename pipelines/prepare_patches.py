@@ -10,7 +10,7 @@ import time
 
 from absl import flags
 
-from pipelines import program
+from pipelines import id_flags, program
 from pipelines.prepare_pairs import rejects_kept
 
 # The flag of each limit, and its default: least and most, 0 to 1.
@@ -100,15 +100,7 @@ def define_flags():
         "Processes that read photos; default: one a CPU core.",
         lower_bound=1,
     )
-    flags.DEFINE_bool(
-        "anonymize_ids",
-        False,
-        "Put hashes of case and photo ids into the patches, under a secret salt: the "
-        "content of --id_salt_file or the environment variable DERMGAN_ID_SALT.",
-    )
-    flags.DEFINE_string(
-        "id_salt_file", None, "File of the salt. It is not copied to any output."
-    )
+    id_flags.define_id_flags("the patches")
     flags.DEFINE_float(
         "max_reject_fraction",
         0.1,
@@ -120,10 +112,8 @@ def define_flags():
 
 
 def main(args):
-    from dermgan_tf.anonymous_ids import read_salt
-
     start = time.monotonic()
-    id_salt = read_salt(args.id_salt_file) if args.anonymize_ids else None
+    id_salt = id_flags.id_salt(args)
     shares = read_shares(args)
     program.load_tensorflow()
     from dermgan_tf.output_folder import output_folder
@@ -182,14 +172,18 @@ def read_shares(args):
 
 
 def phantoms(args):
-    from dermgan_tf.patch_sources import phantom_scenes
+    from dermgan_tf.patch_sources import PhantomScene
     from dermgan_tf.phantom import phantom_vocabulary
+    from dermgan_tf.photo_sources import phantom_photos
     from dermgan_tf.vocabulary import Vocabulary
 
     vocabulary = phantom_vocabulary()
     if args.conditions:
         vocabulary = Vocabulary(name.strip() for name in args.conditions)
-    return phantom_scenes(args.phantom_cases, vocabulary, args.seed), []
+    photos = phantom_photos(
+        args.phantom_cases, vocabulary, args.seed, kind=PhantomScene
+    )
+    return photos, []
 
 
 def masked(args):

@@ -28,6 +28,12 @@ def define_flags():
         ["resize_conv", "transposed_conv"],
         "How the generator enlarges; transposed_conv shows checkerboards.",
     )
+    flags.DEFINE_bool(
+        "condition_planes",
+        False,
+        "Let the networks read one plane a condition besides the map's three channels, "
+        "whose codes lie close together where conditions are many.",
+    )
     flags.DEFINE_float(
         "balance",
         0.0,
@@ -56,6 +62,7 @@ def main(args):
         **option_values(args),
         upsampling=args.upsampling,
         balance=args.balance,
+        condition_planes=args.condition_planes,
         loss_weights=given_weights(args, LOSS_WEIGHTS),
         strategy=strategy,
         stop_requested=stop.requested,

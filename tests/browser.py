@@ -91,16 +91,20 @@ def serious_findings(driver):
 
 
 class Served:
-    """`reader_study serve` in a process of its own.
+    """`reader_study serve`, or another program of pages, in a process of its own.
 
     Attributes: process, lines (what it printed), url.
     """
 
-    def __init__(self, study, *flags, port=0):
+    def __init__(self, study, *flags, port=0, program="reader_study"):
+        shown = {
+            "reader_study": ["serve", f"--study={study}"],
+            "studio": [f"--saved_model={study}"],
+        }
         self.process = subprocess.Popen(
             [
-                *(sys.executable, "-m", "pipelines.reader_study", "serve"),
-                *(f"--study={study}", f"--port={port}", *flags),
+                *(sys.executable, "-m", f"pipelines.{program}", *shown[program]),
+                *(f"--port={port}", *flags),
             ],
             cwd=ROOT,
             stdout=subprocess.PIPE,
@@ -123,7 +127,7 @@ class Served:
                 self.kill()
                 raise AssertionError(self.process.stderr.read())
             time.sleep(0.02)
-        self.url = self.lines[1].split()[1].split("/#")[0]
+        self.url = self.lines[1].split()[1].split("/#")[0].rstrip("/")
         return self
 
     @property

@@ -2,6 +2,8 @@
 
 import os
 
+import pytest
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
@@ -22,11 +24,24 @@ _LONG = (
     "test_tune_program",
     "test_reader_study_program",
     "test_reader_study_browser",
+    "test_studio_program",
+    "test_studio_browser",
+    "test_image_atlas_program",
+    "test_web_atlas",
+    "test_atlas_browser",
     "test_networks",
     "test_datasets",
     "test_fuzz",
     "test_privacy",
 )
+
+
+@pytest.fixture(scope="session")
+def vivid_saved_model(tmp_path_factory):
+    """A small generator's SavedModel; see tiny_saved_model."""
+    from tiny_saved_model import export_vivid
+
+    return export_vivid(tmp_path_factory.mktemp("vivid") / "model")
 
 
 def pytest_configure(config):

@@ -115,6 +115,8 @@ class _Inherited:
 
 
 def _run(name: str, arguments: list[str], streams: list[int]) -> None:
+    # As any program, it may start processes, which else a daemon must not.
+    multiprocessing.current_process()._config.pop("daemon", None)
     for own, given in enumerate(streams, start=1):
         os.dup2(given, own)
         os.close(given)

@@ -27,6 +27,7 @@ def folder(tmp_path_factory):
     return make_inputs(tmp_path_factory.mktemp("ablation"))
 
 
+@pytest.mark.slow
 def test_killed_and_started_again(folder):
     output = folder / "ablation"
     full, reduced = (

@@ -174,6 +174,10 @@ def test_the_report_tells_what_must_be_known(study, folder):
     ]
     assert study["more_real"] == {"photos": 9, "cases": 3, "left_out": 5}
     page = (folder / "report.html").read_text("utf-8")
+    assert "What the baseline makes of painted" in page
+    rows = study["synthetic"][0]["recognition"]
+    painted = np.bincount(PAINTED.images.labels)
+    assert [row["images"] for row in rows] == painted.tolist()
     for text in (saw, "Every arm was trained once", "McNemar", "more real photos"):
         assert text in page
     assert not re.search(r"(src|href)=\"(?!data:)", page) and "http" not in page
@@ -213,7 +217,7 @@ def test_more_seeds_may_follow_but_nothing_else(study, folder):
         SPLITS, folder, TRAINING, **arguments, announce=said.append
     )
     assert (folder / "runs/baseline/seed-0/history.csv").stat().st_mtime_ns == before
-    assert said[0] == "baseline, seed 0, 1 of 4" and len(said) == 5
+    assert said[0] == "baseline, seed 0, 1 of 4" and len(said) == 6
     assert [arm["arm"] for arm in again["arms"]] == ["baseline", "no-augmentation"]
     assert [run["seed"] for run in again["arms"][0]["runs"]] == [0, 1]
     assert again["copies"] is None and "were not looked for" in again["remarks"][-1]

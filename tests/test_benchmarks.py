@@ -149,6 +149,7 @@ def test_every_form_of_our_layer_is_measured():
     assert {"auto", *groups.OWN_FORMS} == {*FORMS, "transposed_conv"}
 
 
+@pytest.mark.slow
 def test_layers_are_those_of_the_step_and_hold_all_its_operations():
     from benchmarks import layers
     from dermgan_tf.generator import build_generator
@@ -589,6 +590,7 @@ def test_accelerator_program(tmp_path):
     assert "| training | bf16 | 2 |" in text
 
 
+@pytest.mark.slow
 def test_accelerators_step_is_dermgans():
     """Losses as DermGAN's; gradients as of each loss by itself; both networks learn."""
     printed = run_without_tensorflow(

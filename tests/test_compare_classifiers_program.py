@@ -14,6 +14,7 @@ import PIL.Image
 import pytest
 from prediction_sets import drawn_arms
 
+from dermgan_tf.anonymous_ids import anonymous_case_id, anonymous_image_id
 from dermgan_tf.comparison_arms import (
     parse_arms,
     read_arms,
@@ -208,6 +209,36 @@ def test_a_test_case_that_was_trained_on_is_refused(folder):
     for text, why in (("{", "not JSON"), ("{}", "no list of trained_cases")):
         card.write_text(text)
         refused(paths(folder), f"{card}: {why}")
+
+
+def hashed(given, salt):
+    """Predictions as `train_classifier --anonymize_ids` writes them."""
+    named = zip(given.cases, given.image_ids, strict=True)
+    return dataclasses.replace(
+        given,
+        image_ids=np.array([anonymous_image_id(c, i, salt) for c, i in named]),
+        cases=np.array([anonymous_case_id(case, salt) for case in given.cases]),
+    )
+
+
+def test_hashed_ids_go_together_under_one_salt_only(folder):
+    salts = {"a": b"a salt of some length", "b": b"another one, as long"}
+    file = folder / "baseline_1.csv"
+    plain = [arm.predictions[1] for arm in read_arms(paths(folder))]
+    for each in sum(paths(folder).values(), []):
+        each = each if each.suffix else each / "predictions/test.csv"
+        write_predictions(each, hashed(read_predictions(each), salts["a"]))
+    arms = read_arms(paths(folder))
+    for arm, before in zip(arms, plain, strict=True):
+        order = np.argsort(arm.predictions[1].image_ids)
+        expected = hashed(before, salts["a"])
+        other = np.argsort(expected.image_ids)
+        np.testing.assert_array_equal(
+            arm.predictions[1].probabilities[order], expected.probabilities[other]
+        )
+    write_predictions(file, hashed(plain[0], salts["b"]))
+    assert str(file) in refused(paths(folder), "has no photo of")
+    assert "under one salt" in refused(paths(folder), "--anonymize_ids")
 
 
 def test_files_that_do_not_go_together_are_refused(folder):

@@ -110,6 +110,24 @@ def test_the_group_is_prominent_with_skin_on_every_side(seed, rows, columns):
     assert min(gaps) >= 0.05 * window.side - 1
 
 
+def test_a_group_too_long_for_the_area_gives_windows_of_one_of_it():
+    """Near each other, but together longer than the part of the photo that counts."""
+    height, width = 130, 30
+    rois = [
+        Roi((top / 130, 0, end / 130, 1 / 30), "a")
+        for top, end in ((111, 112), (114, 129))
+    ]
+    boxes = [box_pixels(roi.box, height, width) for roi in rois]
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        skin = np.ones((13, 3))
+        window = crops.choose_window(
+            rois, skin, height, width, rng, area=(0, 0, 129, 15)
+        )
+        low, end = window.top, window.top + window.side
+        assert any(low <= box[0] and box[2] <= end for box in boxes), (seed, window)
+
+
 def test_windows_turn_away_from_the_background():
     # Skin on the left half; the lesion stands on its border.
     skin = np.zeros((200, 200), bool)
@@ -119,9 +137,9 @@ def test_windows_turn_away_from_the_background():
     for seed in range(50):
         rng = np.random.default_rng(seed)
         window = crops.choose_window([lesion], skin, 200, 200, rng)
-        shares.append(crops.share_in_window(skin, window, 200, 200))
+        shares.append(crops.MaskMeans(skin, 200, 200).inside(window))
         other = crops.random_window(window.side, 200, 200, rng)
-        anywhere.append(crops.share_in_window(skin, other, 200, 200))
+        anywhere.append(crops.MaskMeans(skin, 200, 200).inside(other))
     assert min(shares) > 0.8
     assert np.mean(anywhere) < 0.6
 
@@ -212,5 +230,5 @@ def test_share_is_the_mean_of_the_mask(case, seed):
     side = int(rng.integers(1, min(height, width) + 1))
     window = crops.random_window(side, height, width, rng)
     part = mask[window.top : window.top + side, window.left : window.left + side]
-    share = crops.share_in_window(mask, window, height, width)
+    share = crops.MaskMeans(mask, height, width).inside(window)
     assert share == pytest.approx(part.mean(), abs=1e-9)

@@ -138,6 +138,7 @@ for changes in ({{"batch_size": 3}}, {{"jit_compile": True}}):
     assert_equal_steps(tmp_path / "widened", alone, {FIRST + 1: 1e-5, LAST: 1e-2})
 
 
+@pytest.mark.slow
 def test_several_steps_at_once_on_two_devices(alone, data_dir, tmp_path):
     program = f"""
 import tensorflow as tf

@@ -17,43 +17,22 @@ import fuzz_corpus
 import numpy as np
 import pytest
 from bounded_runs import run_bounded, run_program
+from crashing_decoder import CRASHES, crashing_decoder
 from fuzz_corpus import BAD, GOOD
 
 from dermgan_tf.annotations import MAX_LINE_BYTES, read_annotations
 from dermgan_tf.errors import InputError, Reject, TooManyRejects
 from dermgan_tf.importers import coco, fitzpatrick17k, voc, yolo
 from dermgan_tf.pairs import read_pairs, read_pairs_info
+from dermgan_tf.photo_jobs import plain_image_id
 from dermgan_tf.photo_sources import AnnotatedPhoto
-from dermgan_tf.prepare import _image_id, prepare_pairs
+from dermgan_tf.prepare import prepare_pairs
 from dermgan_tf.vocabulary import Vocabulary
 from pipelines.prepare_pairs import rejects_kept
 
 # What processes of `prepare_pairs` may take: that of TensorFlow takes most by far.
 # Decoded, the bombs of the corpus would take 2.7 GB and more.
 GIGABYTES, PEAK_MEGABYTES = 8, 1100
-
-# Python runs this in every process that finds it, the workers among them: a decoder
-# that crashes on files of some names.
-CRASHING_DECODER = """
-import os, pathlib, signal
-from PIL import Image
-plain_open = Image.open
-
-def crashing_open(file, *args, **kwargs):
-    path = pathlib.Path(getattr(file, "name", ""))
-    if path.name.startswith("crash-segfault"):
-        os.kill(os.getpid(), signal.SIGSEGV)
-    if path.name.startswith("crash-once") and not path.with_suffix(".seen").exists():
-        path.with_suffix(".seen").touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return plain_open(file, *args, **kwargs)
-
-Image.open = crashing_open
-"""
-CRASHES = {
-    "crash-segfault.jpg": "the decoder crashed (signal 11, SIGSEGV)",
-    "crash-once.jpg": None,  # killed by another, and good
-}
 
 
 @pytest.fixture(
@@ -127,8 +106,6 @@ def shard_digests(folder):
 
 def test_prepare_pairs_takes_the_good_and_lists_the_bad(corpus, tmp_path):
     folder, files = corpus
-    (tmp_path / "hook").mkdir()
-    (tmp_path / "hook/sitecustomize.py").write_text(CRASHING_DECODER)
     ended = run_program(
         "prepare_pairs",
         f"--annotations={folder / 'annotations.jsonl'}",
@@ -137,12 +114,12 @@ def test_prepare_pairs_takes_the_good_and_lists_the_bad(corpus, tmp_path):
         "--workers=2",
         gigabytes=GIGABYTES,
         seconds=900,
-        PYTHONPATH=str(tmp_path / "hook"),
+        PYTHONPATH=crashing_decoder(tmp_path / "hook"),
     )
     assert_sound(ended)
     annotations, _ = read_annotations(folder / "annotations.jsonl")
     photos = [AnnotatedPhoto(str(folder), one) for one in annotations]
-    by_id = {_image_id(photo): photo for photo in photos}
+    by_id = {plain_image_id(photo): photo for photo in photos}
     splits = read_pairs_info(tmp_path / "pairs").counts
     taken = [
         by_id[pair["image_id"]]
@@ -221,6 +198,7 @@ def test_class_folders_with_any_names(corpus, tmp_path):
         "--max_reject_fraction=1",
         gigabytes=GIGABYTES,
         seconds=900,
+        PYTHONPATH=crashing_decoder(tmp_path / "hook"),
     )
     assert_sound(ended)
     annotations, bad = read_annotations(tmp_path / "out/annotations.jsonl")
@@ -230,8 +208,10 @@ def test_class_folders_with_any_names(corpus, tmp_path):
         printable = file.name.isprintable() and "\\" not in file.name
         if file.verdict == GOOD and printable and not file.name.startswith("."):
             assert file.name in taken
-        if file.verdict == BAD and file.kind != "crash":
+        if file.verdict == BAD:
             assert file.name not in taken
+    rejects = read_rejects(tmp_path / "out/rejects.csv").values()
+    assert CRASHES["crash-segfault.jpg"] in rejects
     print(f"{len(files)} files, {len(taken)} taken, peak {ended.peak} MiB")
 
 

@@ -20,7 +20,7 @@ CONDITIONS = ("eczema", "melanoma")
 class Painter:
     """Paints as `dermgan_tf.generation.SavedGenerator` does, without a network."""
 
-    image_size, vocabulary = 32, Vocabulary(CONDITIONS)
+    image_size, vocabulary = 32, Vocabulary((*CONDITIONS, "healthy skin"))
 
     def __init__(self, fingerprint="f" * 64):
         self.fingerprint = fingerprint
@@ -71,6 +71,13 @@ def test_synthetic_images_come_with_their_labels_and_their_generator(tmp_path):
     assert (
         read_synthetic(generate(tmp_path / "b", run=False), 16, CONDITIONS)[2] is None
     )
+
+
+def test_healthy_skin_is_painted_without_a_box(tmp_path):
+    specs = [ImageSpec("eczema", 2, BOX, 1), ImageSpec("healthy skin", 3, (), 2)]
+    folder = generate(tmp_path / "a", specs)
+    images, *_ = read_synthetic(folder, 16, ["eczema", "healthy skin"])
+    assert images.labels.tolist() == [0, 1]
 
 
 def planted(folder, image=None, line=None, run=None):

@@ -6,12 +6,14 @@ import sys
 
 import numpy as np
 import pytest
+from crashing_decoder import crashing_decoder
 from PIL import Image
 from real_photos import PHOTOS, needs
 
 from dermgan_tf.annotations import PhotoAnnotation
 from dermgan_tf.errors import InputError
 from dermgan_tf.importers import estimate_skin_types, in_threads, place_photos
+from dermgan_tf.importers.class_folders import import_class_folders
 from dermgan_tf.importers.mask_folder import import_mask_folder, mask_rois
 from dermgan_tf.importers.pad_ufes_20 import import_pad_ufes_20
 from dermgan_tf.photo_io import encode_png
@@ -394,6 +396,41 @@ def test_threads_keep_order_and_pass_errors_on():
     ]
     with pytest.raises(ZeroDivisionError):
         in_threads(lambda x: 1 // x, [1, 0, 2], silent, "")
+
+
+def test_a_decoder_that_crashes_costs_one_photo(folders, tmp_path, monkeypatch):
+    images, masks = folders
+    for name in ("a", "crash-segfault", "z"):
+        photo(colour=(150, 100, 80)).save(images / f"{name}.jpg")
+        mask((5, 10, 25, 30)).save(masks / f"{name}.png")
+    photo().save(images / "without.jpg")
+    crash = "the decoder crashed (signal 11, SIGSEGV)"
+    classes = tmp_path / "classes"
+    (classes / "wound").mkdir(parents=True)
+    for path in images.iterdir():
+        (classes / "wound" / path.name).symlink_to(path)
+    whole, _, _ = import_mask_folder(images, masks, "wound")
+    monkeypatch.setenv("PYTHONPATH", crashing_decoder(tmp_path / "hook"))
+    annotations, rejects, _ = import_mask_folder(
+        images, masks, "wound", crash_safe=True
+    )
+    assert annotations == [whole[0], whole[2]]
+    assert reasons(rejects) == {
+        "crash-segfault.jpg": crash,
+        "without.jpg": "has no mask without.*",
+    }
+    annotations, rejects, _ = import_class_folders(classes, crash_safe=True)
+    assert [a.image for a in annotations] == [
+        f"wound/{name}.jpg" for name in ("a", "without", "z")
+    ]
+    assert reasons(rejects) == {"wound/crash-segfault.jpg": crash}
+    # Without the crash processes find what threads find.
+    safe, unsafe = (
+        estimate_skin_types(whole, images, crash_safe=safe) for safe in (True, False)
+    )
+    estimates = [a.fitzpatrick for a in unsafe[0]]
+    assert all(estimates)
+    assert [a.fitzpatrick for a in safe[0]] == [estimates[0], 0, estimates[2]]
 
 
 def test_reading_photos_needs_no_tensorflow():

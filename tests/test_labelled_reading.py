@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from crashing_decoder import crashing_decoder
 from numbered_pictures import picture, png
 from PIL import Image
 
@@ -311,6 +312,30 @@ def test_folders_of_splits_and_classes(tmp_path):
     assert splits["train"].labels.tolist() == [0, 0, 1, 1]
     assert splits["validation"].image_ids[0] == "p4.jpg"
     assert splits["test"].skin_types.tolist() == [0, 0]
+
+
+def test_a_decoder_that_crashes_costs_one_photo(tmp_path, monkeypatch):
+    folder = class_folders(tmp_path / "classes", train=2, val=1, test=1)
+    good, _ = read_labelled_splits(folder, 16, threads=2)
+    write_photo(folder / "train" / "eczema" / "crash-segfault.jpg")
+    write_photo(folder / "test" / "eczema" / "empty.jpg")
+    (folder / "test" / "eczema" / "empty.jpg").write_bytes(b"")
+    monkeypatch.setenv("PYTHONPATH", crashing_decoder(tmp_path / "hook"))
+    splits, rejects = read_labelled_splits(
+        folder, 16, threads=2, max_reject_fraction=0.2, crash_safe=True
+    )
+    assert {reject.item: reject.reason for reject in rejects} == {
+        "train/eczema/crash-segfault.jpg": "the decoder crashed (signal 11, SIGSEGV)",
+        "test/eczema/empty.jpg": "is empty",
+    }
+    for name, split in splits.items():
+        assert split.fingerprint == good[name].fingerprint
+        assert split.cases.tolist() == good[name].cases.tolist()
+    write_photo(folder / "test" / "eczema" / "painted.png")
+    painted = encode_png(picture(0), SYNTHETIC)
+    (folder / "test" / "eczema" / "painted.png").write_bytes(painted)
+    with pytest.raises(InputError, match="painted.png .* is a synthetic image"):
+        read_labelled_splits(folder, 16, max_reject_fraction=1, crash_safe=True)
 
 
 def test_classes_without_splits_and_missing_splits_go_by_hash(tmp_path):

@@ -16,10 +16,11 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from dermgan_tf import pairs, photo_io, prepare, record_batches, records_writer
+from dermgan_tf import pairs, photo_io, record_batches, records_writer
 from dermgan_tf.annotations import PhotoAnnotation, split_of_case
 from dermgan_tf.errors import InputError, Reject
 from dermgan_tf.pairs import load_pairs, read_pairs, read_pairs_info
+from dermgan_tf.photo_jobs import plain_image_id
 from dermgan_tf.photo_sources import AnnotatedPhoto
 from dermgan_tf.prepare import prepare_pairs
 from dermgan_tf.semantic_map import Roi, encode_semantic_map
@@ -149,7 +150,7 @@ def test_tensorflow_datasets_opens_the_folder(data_dir):
 
 def test_pairs_say_what_they_show(photos, data_dir):
     by_name = {photo.name: photo for photo in photos}
-    ids = {prepare._image_id(photo): photo for photo in photos}
+    ids = {plain_image_id(photo): photo for photo in photos}
     seen = set()
     for split in pairs.SPLITS:
         for pair in read_pairs(data_dir, split):

@@ -13,9 +13,9 @@ from tiny_patches import LESION, SpotScene, make_tiny_patches, spot_scenes
 from dermgan_tf import phantom
 from dermgan_tf.errors import InputError
 from dermgan_tf.patch_sources import (
+    PhantomScene,
     annotations_of_folder,
     masked_photos,
-    phantom_scenes,
 )
 from dermgan_tf.patch_windows import PatchFinder, Shares
 from dermgan_tf.patches import (
@@ -25,6 +25,7 @@ from dermgan_tf.patches import (
     read_patches_info,
 )
 from dermgan_tf.photo_io import encode_png
+from dermgan_tf.photo_sources import phantom_photos
 from dermgan_tf.prepare_patches import prepare_patches
 from dermgan_tf.vocabulary import Vocabulary
 
@@ -182,7 +183,7 @@ def test_batches_go_on_where_they_were(data_dir):
 
 def test_healthy_twins_of_phantoms():
     vocabulary = Vocabulary(["eczema", "vitiligo", "alopecia areata"])
-    for scene in phantom_scenes(3, vocabulary, seed=2, photo_size=(120, 160))[::3]:
+    for scene in phantom_photos(3, vocabulary, 2, (120, 160), PhantomScene)[::3]:
         what = scene.case, scene.photo_index, vocabulary, scene.size
         sick = phantom.draw_photo(*what)
         healthy = phantom.draw_photo(*what, healthy=True)

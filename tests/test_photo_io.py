@@ -13,6 +13,7 @@ from PIL import Image, ImageFile, ImageOps, PngImagePlugin
 from dermgan_tf.errors import InputError
 from dermgan_tf.photo_io import (
     MAX_BYTES,
+    decode_photo,
     encode_jpeg,
     encode_png,
     is_synthetic,
@@ -436,3 +437,19 @@ def test_encoders_refuse_other_arrays():
             encode_jpeg(image)
     with pytest.raises(ValueError, match="keyword"):
         encode_png(picture(), {"": "x"})
+
+
+def test_a_photo_in_memory(tmp_path):
+    """As in a file, and its errors name what it is called."""
+    path = tmp_path / "a.jpg"
+    Image.fromarray(picture()).save(path, exif=b"Exif\0\0")
+    assert np.array_equal(decode_photo(path.read_bytes(), "x"), read_photo(path))
+    for data, cause in (
+        (b"", "^the photo: is empty"),
+        (b"<html>", "^the photo: is HTML"),
+        (path.read_bytes()[:200], "^the photo: .*truncated"),
+    ):
+        with pytest.raises(InputError, match=cause):
+            decode_photo(data, "the photo")
+    with pytest.raises(InputError, match="^x: is 56 × 40 pixels; at most 2000"):
+        decode_photo(encode_png(picture()), "x", max_pixels=2000)

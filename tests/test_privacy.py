@@ -19,8 +19,9 @@ from dermgan_tf.anonymous_ids import (
 )
 from dermgan_tf.errors import InputError
 from dermgan_tf.pairs import read_pairs, read_pairs_info
+from dermgan_tf.photo_jobs import plain_image_id
 from dermgan_tf.photo_sources import AnnotatedPhoto
-from dermgan_tf.prepare import _image_id, prepare_pairs
+from dermgan_tf.prepare import prepare_pairs
 from dermgan_tf.vocabulary import Vocabulary
 
 SALT = b"a salt of this test alone"
@@ -112,7 +113,7 @@ def test_pairs_carry_nothing_of_the_patient(clinic, tmp_path):
     traces["salt"] = list(planted_traces._forms(SALT.decode()))
     annotations, _ = read_annotations(clinic)
     photos = [AnnotatedPhoto(str(clinic.parent), one) for one in annotations]
-    traces["plain image ids"] = [_image_id(photo).encode() for photo in photos]
+    traces["plain image ids"] = [plain_image_id(photo).encode() for photo in photos]
     traces["output's path"] = [str(tmp_path).encode()]
     assert found_traces(outputs(out), traces) == set()
     assert assert_bare_pictures(out) > 2 * 2 * 12
@@ -159,7 +160,7 @@ def test_a_salt_gives_its_own_ids_and_windows_and_the_same_splits(clinic, tmp_pa
     )
     for salt, found in ((SALT, one), (SALT[::-1], other)):
         for photo in photos:
-            split, case, window = plain[_image_id(photo)]
+            split, case, window = plain[plain_image_id(photo)]
             image_id = anonymous_image_id(photo.case_id, photo.name, salt)
             assert case == photo.case_id
             assert found[image_id][:2] == (split, anonymous_case_id(case, salt))

@@ -6,7 +6,9 @@ why; and how many of what was met.
 """
 
 import concurrent.futures
+import contextlib
 import dataclasses
+import functools
 import os
 import pathlib
 import shutil
@@ -15,6 +17,7 @@ from typing import Any
 
 from dermgan_tf.annotations import PhotoAnnotation
 from dermgan_tf.errors import InputError
+from dermgan_tf.isolated_map import Lost, isolated_map, one_thread
 from dermgan_tf.photo_io import printable, read_photo
 from dermgan_tf.progress import silent
 from dermgan_tf.skin_tone import estimate_skin_type, estimation_error
@@ -64,6 +67,7 @@ def estimate_skin_types(
     annotations: Sequence[PhotoAnnotation],
     photos_dir: str | os.PathLike,
     progress: Callable = silent,
+    crash_safe: bool = False,
 ) -> tuple[list[PhotoAnnotation], dict[str, float]]:
     """Fills in missing skin types from the photos' colours; known ones stay.
 
@@ -71,17 +75,20 @@ def estimate_skin_types(
         annotations: with images relative to `photos_dir`.
         photos_dir: the folder of photos.
         progress: see `dermgan_tf.progress`.
+        crash_safe: see `over_photos`.
 
     Returns:
         (annotations, error): the error of the same estimate on the photos whose type
         was known; see `dermgan_tf.skin_tone.estimation_error`.
     """
-
-    def estimate(annotation: PhotoAnnotation) -> int:
-        photo = read_photo(os.path.join(photos_dir, annotation.image))
-        return estimate_skin_type(photo, annotation.rois)
-
-    estimates = in_threads(estimate, annotations, progress, "estimating skin types")
+    estimate = functools.partial(_estimated, photos_dir)
+    estimates = over_photos(
+        estimate, annotations, progress, "estimating skin types", crash_safe
+    )
+    for estimated in estimates:
+        if isinstance(estimated, InputError):
+            raise estimated
+    estimates = [0 if isinstance(found, Lost) else found for found in estimates]
     filled = [
         annotation
         if annotation.fitzpatrick
@@ -90,6 +97,44 @@ def estimate_skin_types(
     ]
     known = [annotation.fitzpatrick for annotation in annotations]
     return filled, estimation_error(known, estimates)
+
+
+def _estimated(
+    photos_dir: str | os.PathLike, annotation: PhotoAnnotation
+) -> int | InputError:
+    try:
+        photo = read_photo(os.path.join(photos_dir, annotation.image))
+    except InputError as error:
+        return error
+    return estimate_skin_type(photo, annotation.rois)
+
+
+def over_photos(
+    work: Callable[[Any], Any],
+    items: Sequence,
+    progress: Callable,
+    desc: str,
+    crash_safe: bool = False,
+) -> list:
+    """`[work(item) for item in items]`, on all cores.
+
+    It is done by threads, as decoders leave Python free, or, if it is to be crash-safe,
+    by processes: where a photo's decoder crashes its process, the item's result is a
+    `dermgan_tf.isolated_map.Lost`, and the rest goes on. For these `work` can be
+    pickled, and a script needs `if __name__ == "__main__":`.
+
+    Args:
+        work: called with one item; must not share state between calls.
+        items: what to call it with.
+        progress: see `dermgan_tf.progress`.
+        desc: what the progress bar says.
+        crash_safe: bool.
+    """
+    if not crash_safe:
+        return in_threads(work, items, progress, desc)
+    workers = os.cpu_count() or 1
+    with contextlib.closing(isolated_map(work, items, workers, one_thread)) as results:
+        return list(progress(results, total=len(items), desc=desc))
 
 
 def in_threads(

@@ -11,7 +11,11 @@ from dermgan_tf.progress import silent
 
 
 def import_class_folders(
-    folder: str | os.PathLike, *, case_pattern: str = "", progress: Callable = silent
+    folder: str | os.PathLike,
+    *,
+    case_pattern: str = "",
+    progress: Callable = silent,
+    crash_safe: bool = False,
 ) -> tuple[list[PhotoAnnotation], list[Reject], dict[str, int]]:
     """Reads CLASS/photo or SPLIT/CLASS/photo, just as the classifier's trainer does.
 
@@ -23,6 +27,7 @@ def import_class_folders(
         case_pattern: regular expression that finds the case in a photo's name, or, if
             it has a `/`, in its path; by default photos of one name are one case.
         progress: see `dermgan_tf.progress`.
+        crash_safe: see `dermgan_tf.importers.over_photos`.
 
     Returns:
         (annotations, rejects, counts), images relative to `folder`.
@@ -44,5 +49,7 @@ def import_class_folders(
         )
         for photo in source.photos
     ]
-    annotations, rejects, counts = open_entries(entries, folder, progress=progress)
+    annotations, rejects, counts = open_entries(
+        entries, folder, progress=progress, crash_safe=crash_safe
+    )
     return annotations, [*source.rejects, *rejects], dict(counts)

@@ -40,6 +40,7 @@ def import_coco(
     match_names: bool = False,
     case_pattern: str = "",
     progress: Callable = silent,
+    crash_safe: bool = False,
 ) -> tuple[list[PhotoAnnotation], list[Reject], dict[str, int]]:
     """Reads one or several COCO files. It has no skin types.
 
@@ -59,6 +60,7 @@ def import_coco(
             names.
         case_pattern: see `case_finder`; by default every photo is a case.
         progress: see `dermgan_tf.progress`.
+        crash_safe: see `dermgan_tf.importers.over_photos`.
 
     Returns:
         (annotations, rejects, counts), images relative to the folder of photos.
@@ -114,6 +116,7 @@ def import_coco(
         annotations_file or str(folder),
         label_without_boxes=label_without_boxes,
         progress=progress,
+        crash_safe=crash_safe,
     )
 
 

@@ -30,6 +30,7 @@ def import_ddi(
     skin_tone: str = "unknown",
     case_pattern: str = "",
     progress: Callable = silent,
+    crash_safe: bool = False,
 ) -> tuple[list[PhotoAnnotation], list[Reject], dict[str, int]]:
     """Reads the data set, whole or in part. It has no boxes, and names no patients.
 
@@ -45,6 +46,7 @@ def import_ddi(
             to 2, 4, 6.
         case_pattern: see `case_finder`; by default every photo is a case.
         progress: see `dermgan_tf.progress`.
+        crash_safe: see `dermgan_tf.importers.over_photos`.
 
     Returns:
         (annotations, rejects, counts), images relative to the folder of photos.
@@ -72,7 +74,9 @@ def import_ddi(
             skin_type = _skin_type(row["skin_tone"], skin_tone)
             yield Entry(where, image, find_case(image), label, skin_type)
 
-    return import_rows(table, rows, read_row, index, progress=progress)
+    return import_rows(
+        table, rows, read_row, index, progress=progress, crash_safe=crash_safe
+    )
 
 
 def _malignant(text: str) -> str:

@@ -6,6 +6,7 @@ differ in the first step alone.
 
 import collections
 import dataclasses
+import functools
 import os
 import pathlib
 from collections import Counter
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from dermgan_tf.annotations import PhotoAnnotation
 from dermgan_tf.errors import InputError, Reject
-from dermgan_tf.importers import cause, in_threads
+from dermgan_tf.importers import cause, over_photos
 from dermgan_tf.importers.boxes import Box, fitted_box
 from dermgan_tf.importers.mask_folder import (
     MIN_REGION_AREA,
@@ -22,6 +23,7 @@ from dermgan_tf.importers.mask_folder import (
     read_real_photo,
 )
 from dermgan_tf.importers.photo_index import PhotoIndex
+from dermgan_tf.isolated_map import Lost
 from dermgan_tf.progress import silent
 from dermgan_tf.semantic_map import Roi
 
@@ -182,6 +184,7 @@ def open_entries(
     label_without_boxes: str = "",
     min_region_area: float = MIN_REGION_AREA,
     progress: Callable = silent,
+    crash_safe: bool = False,
 ) -> tuple[list[PhotoAnnotation], list[Reject], Counter]:
     """Reads the photos and makes their annotations.
 
@@ -195,53 +198,64 @@ def open_entries(
             boxes; "" leaves such photos out, and counts them.
         min_region_area: float, 0…1. See `import_mask_folder`.
         progress: see `dermgan_tf.progress`.
+        crash_safe: bool. Whether photos are decoded by processes; see
+            `dermgan_tf.importers.over_photos`.
 
     Returns:
         (annotations, rejects, counts): images relative to `folder`, in the order of the
         entries. Of the counts only those above 0 are there.
     """
-
-    def attempt(entry: Entry) -> tuple[PhotoAnnotation | None, list[Reject], Counter]:
-        counts: Counter = Counter()
-        path = os.path.join(folder, entry.image)
-        try:
-            height, width = read_real_photo(path).shape[:2]
-            if entry.mask:
-                mask = read_mask(entry.mask, height, width)
-                rois, specks = mask_rois(mask, entry.label, min_region_area)
-                counts[SPECKS] += specks
-                bad = []
-            else:
-                rois, bad = _fitted_shapes(entry, height, width, counts)
-            label = entry.label or main_condition(rois) or label_without_boxes
-            if not label and not bad:
-                counts[NO_BOXES] += 1
-                return None, [], counts
-            if bad and not rois:
-                raise InputError(f"has no good box: {bad[0].reason} ({bad[0].item})")
-            annotation = PhotoAnnotation(
-                entry.image,
-                entry.case_id,
-                label,
-                entry.fitzpatrick,
-                tuple(rois),
-                entry.split,
-            )
-        except InputError as error:
-            return None, [Reject(entry.image, cause(error, path))], Counter()
-        counts[NO_ROI] += not rois
-        bad = [Reject(r.item, f"{entry.image}: {r.reason}") for r in bad]
-        return annotation, bad, counts
-
+    open_one = functools.partial(
+        _opened, os.fspath(folder), label_without_boxes, min_region_area
+    )
+    opened = over_photos(open_one, entries, progress, "reading photos", crash_safe)
     annotations, rejects, counts = [], [], Counter()
-    for annotation, bad, its in in_threads(
-        attempt, entries, progress, "reading photos"
-    ):
+    for entry, result in zip(entries, opened, strict=True):
+        if isinstance(result, Lost):
+            rejects.append(Reject(entry.image, result.reason))
+            continue
+        annotation, bad, its = result
         if annotation:
             annotations.append(annotation)
         rejects += bad
         counts += its
     return annotations, rejects, counts
+
+
+def _opened(
+    folder: str, label_without_boxes: str, min_region_area: float, entry: Entry
+) -> tuple[PhotoAnnotation | None, list[Reject], Counter]:
+    """One of `open_entries`: its annotation, if it has one, rejects and counts."""
+    counts: Counter = Counter()
+    path = os.path.join(folder, entry.image)
+    try:
+        height, width = read_real_photo(path).shape[:2]
+        if entry.mask:
+            mask = read_mask(entry.mask, height, width)
+            rois, specks = mask_rois(mask, entry.label, min_region_area)
+            counts[SPECKS] += specks
+            bad = []
+        else:
+            rois, bad = _fitted_shapes(entry, height, width, counts)
+        label = entry.label or main_condition(rois) or label_without_boxes
+        if not label and not bad:
+            counts[NO_BOXES] += 1
+            return None, [], counts
+        if bad and not rois:
+            raise InputError(f"has no good box: {bad[0].reason} ({bad[0].item})")
+        annotation = PhotoAnnotation(
+            entry.image,
+            entry.case_id,
+            label,
+            entry.fitzpatrick,
+            tuple(rois),
+            entry.split,
+        )
+    except InputError as error:
+        return None, [Reject(entry.image, cause(error, path))], Counter()
+    counts[NO_ROI] += not rois
+    bad = [Reject(r.item, f"{entry.image}: {r.reason}") for r in bad]
+    return annotation, bad, counts
 
 
 def main_condition(rois: Iterable[Roi]) -> str:

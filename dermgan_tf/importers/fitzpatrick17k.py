@@ -29,6 +29,7 @@ def import_fitzpatrick17k(
     label_column: str = "label",
     case_pattern: str = "",
     progress: Callable = silent,
+    crash_safe: bool = False,
 ) -> tuple[list[PhotoAnnotation], list[Reject], dict[str, int]]:
     """Reads the data set, whole or in part. It has no boxes, and names no patients.
 
@@ -40,6 +41,7 @@ def import_fitzpatrick17k(
         label_column: one of LABEL_COLUMNS, of 114, 9 and 3 labels.
         case_pattern: see `case_finder`; by default every photo is a case.
         progress: see `dermgan_tf.progress`.
+        crash_safe: see `dermgan_tf.importers.over_photos`.
 
     Returns:
         (annotations, rejects, counts), images relative to the folder of photos.
@@ -64,4 +66,6 @@ def import_fitzpatrick17k(
             skin_type = parse_skin_type(row["fitzpatrick_scale"], "fitzpatrick_scale")
             yield Entry(where, image, find_case(image), row[label_column], skin_type)
 
-    return import_rows(table, rows, read_row, index, progress=progress)
+    return import_rows(
+        table, rows, read_row, index, progress=progress, crash_safe=crash_safe
+    )

@@ -47,6 +47,7 @@ def import_ham10000(
     annotations_file: str | None = None,
     min_region_area: float = MIN_REGION_AREA,
     progress: Callable = silent,
+    crash_safe: bool = False,
 ) -> tuple[list[PhotoAnnotation], list[Reject], dict[str, int]]:
     """Reads HAM10000 and its lesion masks, whole or in part. It has no skin types.
 
@@ -60,6 +61,7 @@ def import_ham10000(
         annotations_file: another CSV.
         min_region_area: float, 0…1. See `import_mask_folder`.
         progress: see `dermgan_tf.progress`.
+        crash_safe: see `dermgan_tf.importers.over_photos`.
 
     Returns:
         (annotations, rejects, counts), images relative to the folder of photos.
@@ -95,6 +97,7 @@ def import_ham10000(
         mask_suffix=MASK_SUFFIX,
         min_region_area=min_region_area,
         progress=progress,
+        crash_safe=crash_safe,
     )
 
 
@@ -107,6 +110,7 @@ def import_isic(
     label_column: str = "",
     min_region_area: float = MIN_REGION_AREA,
     progress: Callable = silent,
+    crash_safe: bool = False,
 ) -> tuple[list[PhotoAnnotation], list[Reject], dict[str, int]]:
     """Reads photos with a metadata CSV of the ISIC archive.
 
@@ -122,6 +126,7 @@ def import_isic(
             diagnosis, diagnosis_3, iddx_3.
         min_region_area: float, 0…1. See `import_mask_folder`.
         progress: see `dermgan_tf.progress`.
+        crash_safe: see `dermgan_tf.importers.over_photos`.
 
     Returns:
         (annotations, rejects, counts), images relative to the folder of photos.
@@ -167,6 +172,7 @@ def import_isic(
         mask_suffix=MASK_SUFFIX,
         min_region_area=min_region_area,
         progress=progress,
+        crash_safe=crash_safe,
     )
 
 

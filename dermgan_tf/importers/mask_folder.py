@@ -1,5 +1,7 @@
 """Imports a folder of photos and a folder of masks: connected regions become ROIs."""
 
+import dataclasses
+import functools
 import os
 import pathlib
 from collections import Counter
@@ -10,14 +12,24 @@ import numpy as np
 
 from dermgan_tf.annotations import PhotoAnnotation
 from dermgan_tf.errors import InputError, Reject
-from dermgan_tf.importers import cause, in_threads
+from dermgan_tf.importers import cause, over_photos
 from dermgan_tf.importers.cases import case_finder
+from dermgan_tf.isolated_map import Lost
 from dermgan_tf.photo_io import PHOTO_SUFFIXES, is_synthetic, read_photo
 from dermgan_tf.progress import silent
 from dermgan_tf.semantic_map import Roi
 
 # Regions below this share of the photo are slips of the pen: 52 pixels of 512 × 512.
 MIN_REGION_AREA = 0.0002
+
+
+@dataclasses.dataclass(frozen=True)
+class _Masked:
+    """A photo, its mask and its case."""
+
+    path: pathlib.Path
+    mask: pathlib.Path
+    case_id: str
 
 
 def import_mask_folder(
@@ -29,6 +41,7 @@ def import_mask_folder(
     case_pattern: str = "",
     min_region_area: float = MIN_REGION_AREA,
     progress: Callable = silent,
+    crash_safe: bool = False,
 ) -> tuple[list[PhotoAnnotation], list[Reject], dict[str, int]]:
     """Reads photos with masks of one condition.
 
@@ -47,6 +60,7 @@ def import_mask_folder(
         min_region_area: float, 0…1. Connected regions smaller than this share of the
             photo are ignored.
         progress: see `dermgan_tf.progress`.
+        crash_safe: see `dermgan_tf.importers.over_photos`.
 
     Returns:
         (annotations, rejects, counts): images relative to `images_dir`; photos without
@@ -74,31 +88,37 @@ def import_mask_folder(
     # Of 1.jpg and 1.png neither mask nor case could be told apart: the first counts.
     first_of_name = {path.stem: path for path in reversed(photos)}
 
-    def annotate(path: pathlib.Path) -> tuple[PhotoAnnotation, int]:
+    def planned(path: pathlib.Path) -> _Masked | Reject:
         first = first_of_name[path.stem]
-        if first != path:
-            raise InputError(f"has the same name as {first.name}")
         found = masks.get(path.stem + mask_suffix, [])
+        if first != path:
+            return Reject(path.name, f"has the same name as {first.name}")
         if not found:
-            raise InputError(f"has no mask {path.stem}{mask_suffix}.*")
+            return Reject(path.name, f"has no mask {path.stem}{mask_suffix}.*")
         if len(found) > 1:
             names = ", ".join(mask.name for mask in found)
-            raise InputError(f"has {len(found)} masks: {names}")
-        case_id = find_case(path.name)
-        height, width = read_real_photo(path).shape[:2]
-        mask = read_mask(found[0], height, width)
-        rois, specks = mask_rois(mask, condition, min_region_area)
-        return PhotoAnnotation(path.name, case_id, condition, rois=rois), specks
-
-    def attempt(path: pathlib.Path) -> tuple[PhotoAnnotation, int] | Reject:
+            return Reject(path.name, f"has {len(found)} masks: {names}")
         try:
-            return annotate(path)
+            return _Masked(path, found[0], find_case(path.name))
         except InputError as error:
             return Reject(path.name, cause(error, path))
 
+    plan = [planned(path) for path in photos]
+    opened = iter(
+        over_photos(
+            functools.partial(_opened, condition, min_region_area),
+            [one for one in plan if isinstance(one, _Masked)],
+            progress,
+            "reading photos",
+            crash_safe,
+        )
+    )
     counts = Counter({"specks ignored": 0, "photos without ROI": 0})
     annotations, rejects = [], []
-    for result in in_threads(attempt, photos, progress, "reading photos"):
+    for path, one in zip(photos, plan, strict=True):
+        result = one if isinstance(one, Reject) else next(opened)
+        if isinstance(result, Lost):
+            result = Reject(path.name, result.reason)
         if isinstance(result, Reject):
             rejects.append(result)
             continue
@@ -109,6 +129,20 @@ def import_mask_folder(
     names = {path.stem + mask_suffix for path in photos}
     counts["masks without photo"] = len(masks.keys() - names)
     return annotations, rejects, dict(counts)
+
+
+def _opened(
+    condition: str, min_region_area: float, one: _Masked
+) -> tuple[PhotoAnnotation, int] | Reject:
+    """A photo's annotation and how many specks its mask has."""
+    try:
+        height, width = read_real_photo(one.path).shape[:2]
+        mask = read_mask(one.mask, height, width)
+        rois, specks = mask_rois(mask, condition, min_region_area)
+        annotation = PhotoAnnotation(one.path.name, one.case_id, condition, rois=rois)
+    except InputError as error:
+        return Reject(one.path.name, cause(error, one.path))
+    return annotation, specks
 
 
 def image_files(folder: str | os.PathLike) -> list[pathlib.Path]:

@@ -34,6 +34,7 @@ def import_pad_ufes_20(
     *,
     min_region_area: float = MIN_REGION_AREA,
     progress: Callable = silent,
+    crash_safe: bool = False,
 ) -> tuple[list[PhotoAnnotation], list[Reject], dict[str, int]]:
     """Reads the data set, whole or in part.
 
@@ -46,6 +47,7 @@ def import_pad_ufes_20(
             ROIs come. Photos without mask have none.
         min_region_area: float, 0…1. See `import_mask_folder`.
         progress: see `dermgan_tf.progress`.
+        crash_safe: see `dermgan_tf.importers.over_photos`.
 
     Returns:
         (annotations, rejects, counts), images relative to `folder`.
@@ -99,7 +101,11 @@ def import_pad_ufes_20(
         patient = row["patient_id"]
         entries.append(Entry(where, item, patient, condition, skin_type, mask=mask))
     annotations, bad, opened = open_entries(
-        entries, folder, min_region_area=min_region_area, progress=progress
+        entries,
+        folder,
+        min_region_area=min_region_area,
+        progress=progress,
+        crash_safe=crash_safe,
     )
     counts.update(opened)
     for annotation in annotations:

@@ -28,6 +28,7 @@ def import_scin(
     *,
     images_dir: str | os.PathLike | None = None,
     progress: Callable = silent,
+    crash_safe: bool = False,
 ) -> tuple[list[PhotoAnnotation], list[Reject], dict[str, int]]:
     """Reads the data set, whole or in part. It has no boxes.
 
@@ -41,6 +42,7 @@ def import_scin(
             and the photos anywhere in it.
         images_dir: another folder of photos.
         progress: see `dermgan_tf.progress`.
+        crash_safe: see `dermgan_tf.importers.over_photos`.
 
     Returns:
         (annotations, rejects, counts), images relative to the folder of photos.
@@ -79,7 +81,9 @@ def import_scin(
             else:
                 yield NO_LABEL
 
-    return import_rows(table, cases, read_row, index, progress=progress)
+    return import_rows(
+        table, cases, read_row, index, progress=progress, crash_safe=crash_safe
+    )
 
 
 def top_condition(text: str) -> str:

@@ -36,6 +36,7 @@ def import_voc(
     match_names: bool = False,
     case_pattern: str = "",
     progress: Callable = silent,
+    crash_safe: bool = False,
 ) -> tuple[list[PhotoAnnotation], list[Reject], dict[str, int]]:
     """Reads XML files in any subfolders. They have no skin types.
 
@@ -54,6 +55,7 @@ def import_voc(
             names.
         case_pattern: see `case_finder`; by default every photo is a case.
         progress: see `dermgan_tf.progress`.
+        crash_safe: see `dermgan_tf.importers.over_photos`.
 
     Returns:
         (annotations, rejects, counts), images relative to the folder of photos.
@@ -103,6 +105,7 @@ def import_voc(
         str(folder),
         label_without_boxes=label_without_boxes,
         progress=progress,
+        crash_safe=crash_safe,
     )
 
 

@@ -32,6 +32,7 @@ def import_yolo(
     label_without_boxes: str = "",
     case_pattern: str = "",
     progress: Callable = silent,
+    crash_safe: bool = False,
 ) -> tuple[list[PhotoAnnotation], list[Reject], dict[str, int]]:
     """Reads a YOLO data set. It has no skin types, and does not tell photos' sizes.
 
@@ -45,6 +46,7 @@ def import_yolo(
             none; "" leaves them out.
         case_pattern: see `case_finder`; by default every photo is a case.
         progress: see `dermgan_tf.progress`.
+        crash_safe: see `dermgan_tf.importers.over_photos`.
 
     Returns:
         (annotations, rejects, counts), images relative to `folder`.
@@ -96,6 +98,7 @@ def import_yolo(
         str(folder),
         label_without_boxes=label_without_boxes,
         progress=progress,
+        crash_safe=crash_safe,
     )
 
 

@@ -5,12 +5,15 @@
 const form = document.querySelector("form[data-fragment]");
 const name = form.dataset.fragment;
 const given = new URLSearchParams(location.hash.slice(1));
+// The next page may need the rest of the link; the secret must not stay in its address.
+const rest = new URLSearchParams(given);
+rest.delete(name);
+if ("keepFragment" in form.dataset && String(rest)) {
+  form.action += `#${rest}`;
+}
 // After a refusal the form stays, or it would be sent again and again.
 if (given.has(name) && !document.querySelector("[role=alert]")) {
   form.elements[name].value = given.get(name);
-  if ("keepFragment" in form.dataset) {
-    form.action += location.hash; // the next page may need the rest of it
-  }
   history.replaceState(null, "", location.pathname);
   form.requestSubmit();
 }
