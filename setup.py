@@ -24,6 +24,8 @@ PROGRAMS = [
     "prepare_patches",
     "train_lesion_translation",
     "export_translator",
+    "translate",
+    "evaluate_translator",
     "train_unconditional",
     "export_unconditional",
     "generate_unconditional",

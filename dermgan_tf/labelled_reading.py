@@ -1,8 +1,9 @@
 """Reads photographs and synthetic images with their conditions, for classifiers.
 
-Photographs come from annotations, from folders of classes, from a pairs folder or from
-TensorFlow Datasets (`dermgan_tf.labelled_sources`), synthetic images from `generate`
-alone (`dermgan_tf.generated_folder`). Pixels lie in a `dermgan_tf.pixel_cache`.
+Photographs come from annotations, from folders of classes, of pairs or of patches, or
+from TensorFlow Datasets (`dermgan_tf.labelled_sources`), synthetic images from the
+folders of `generate` and its like alone (`dermgan_tf.generated_folder`). Pixels lie in
+a `dermgan_tf.pixel_cache`.
 """
 
 import collections
@@ -71,6 +72,8 @@ def read_labelled_splits(
         or CLASS/photo, split by a hash of the case. The case is the file's name
         without extension, see `case_pattern`.
     a pairs folder      the crops that `prepare_pairs` wrote.
+    a patches folder    what `prepare_patches` wrote: patches of pathology are of their
+        photo's condition, healthy ones of "healthy skin".
     "tfds:NAME"         a prepared data set of TensorFlow Datasets, by name or folder,
         with the features "image" and "label" or "condition", and perhaps "case_id",
         "fitzpatrick" and "image_id". Without "case_id" every photo is a case.

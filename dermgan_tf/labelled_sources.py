@@ -1,4 +1,4 @@
-"""Where labelled photographs come from: annotations, folders, pairs, TFDS.
+"""Where labelled photographs come from: annotations, folders, pairs, patches, TFDS.
 
 Each source is opened to a list or a stream of photos that are not yet decoded, each
 with its case, condition and split. None lets a case stand in two splits.
@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from dermgan_tf import patches
 from dermgan_tf.annotations import (
     PhotoAnnotation,
     annotation_lines,
@@ -30,6 +31,7 @@ from dermgan_tf.importers.mask_folder import image_files
 from dermgan_tf.pairs import INFO_FILE, SPLITS, read_pairs, read_pairs_info
 from dermgan_tf.photo_io import is_synthetic, printable, read_photo, read_png_text
 from dermgan_tf.semantic_map import MAX_SKIN_TYPE
+from dermgan_tf.vocabulary import HEALTHY
 
 TFDS_PREFIX = "tfds:"
 
@@ -102,6 +104,8 @@ def open_source(source: str | os.PathLike, case_pattern: str = "") -> PhotoSourc
         opened = _tfds_source(name)
     elif os.path.isfile(os.path.join(name, INFO_FILE)):
         opened = _pairs_source(name)
+    elif os.path.isfile(os.path.join(name, patches.INFO_FILE)):
+        opened = _patches_source(name)
     elif os.path.isdir(name):
         in_classes = True
         opened = _classes_source(pathlib.Path(name), _case_finder(case_pattern))
@@ -334,6 +338,35 @@ def _pairs_source(data_dir: str) -> PhotoSource:
     )
 
 
+def _patches_source(data_dir: str) -> PhotoSource:
+    """Patches of pathology are of their photo's condition, the others healthy skin."""
+    info = patches.read_patches_info(data_dir)
+
+    def photos() -> Iterator[LabelledPhoto]:
+        for name in info.counts:
+            split, _, domain = name.rpartition("_")
+            seen: collections.Counter = collections.Counter()
+            for patch in patches.read_patches(data_dir, split, domain):
+                seen[patch["image_id"]] += 1
+                number = seen[patch["image_id"]] - 1
+                yield LabelledPhoto(
+                    f"{patch['image_id']}/{domain}/{number}",
+                    patch["case_id"],
+                    HEALTHY if domain == "healthy" else patch["condition"],
+                    0,
+                    split,
+                    functools.partial(_read_pair, patch),
+                )
+
+    return PhotoSource(
+        data_dir,
+        _cases_apart(data_dir, photos()),
+        sum(info.counts.values()),
+        sorted({*info.conditions, HEALTHY}),
+        anonymized_ids=info.anonymized_ids,
+    )
+
+
 def _tfds_source(source: str) -> PhotoSource:
     builder = _tfds_builder(source)
     features, splits = builder.info.features, {}
@@ -501,6 +534,7 @@ def _read_file(path: str | os.PathLike) -> np.ndarray:
 
 
 def _read_pair(pair: dict[str, Any]) -> np.ndarray:
+    """The image of a pair or a patch."""
     if pair["source"] == "synthetic":
         raise SyntheticImage("is a synthetic image")
     return pair["image"]

@@ -53,7 +53,9 @@ from dermgan_tf.errors import InputError
 from dermgan_tf.judging.memorization import turned
 from dermgan_tf.labelled_images import LabelledImages, image_batches
 from dermgan_tf.metrics.neighbors import pairwise_distances
-from dermgan_tf.pairs import read_pairs_info, require_sound_records
+from dermgan_tf.pairs import PairsInfo, require_sound_records
+from dermgan_tf.patches import DOMAINS, require_sound_patches
+from dermgan_tf.photographs import read_data_info
 from dermgan_tf.progress import silent
 
 SURE_DISTANCE, SURE_CORRELATION = 0.3, 0.3  # of n and of m, see above
@@ -116,9 +118,9 @@ def require_gan_inside(
     """Refuses synthetic images of a generator that may know held-out cases.
 
     Args:
-        data_fingerprint: of the pairs that the generator was trained on, as
-            `read_synthetic` returns it.
-        gan_data_dir: the pairs folder that is said to be these.
+        data_fingerprint: of the pairs, or patches, that the generator was trained on,
+            as `read_synthetic` returns it.
+        gan_data_dir: the folder that is said to be these.
         train_cases: str. The cases that the classifier is trained on.
         id_salt: bytes. That of `train_cases`, where they are anonymized.
 
@@ -127,7 +129,7 @@ def require_gan_inside(
 
     Raises:
         InputError: for a generator that does not say what it was trained on, another
-            pairs folder than that, case ids that cannot be compared because one side's
+            folder than that, case ids that cannot be compared because one side's
             are anonymized otherwise, or a training case of the generator that is none
             of the classifier's.
     """
@@ -138,7 +140,7 @@ def require_gan_inside(
             "(run.json beside them has no data_fingerprint): whether it has seen the "
             "test photos cannot be told; export and generate again"
         )
-    info = read_pairs_info(gan_data_dir)
+    info = read_data_info(gan_data_dir)
     if info.fingerprint != data_fingerprint:
         raise InputError(
             f"the generator was trained on other pairs than {shown}: on "
@@ -282,23 +284,24 @@ def named_pairs(found: Iterable[NearDuplicate]) -> str:
 
 
 def _train_cases(data_dir: str | os.PathLike) -> Iterator[str]:
-    """The case of every training pair; images are not decoded."""
+    """The case of every training pair or patch; images are not decoded."""
     import tensorflow as tf
 
-    info = read_pairs_info(data_dir)
-    if "train" not in info.shards:
+    info = read_data_info(data_dir)
+    of_pairs = isinstance(info, PairsInfo)
+    parts = ["train"] if of_pairs else [f"train_{domain}" for domain in DOMAINS]
+    shards = [shard for part in parts for shard in info.shards.get(part, ())]
+    if not shards:
         raise InputError(f"{os.fspath(data_dir)} has no split 'train'")
-    paths = [
-        os.path.join(os.fspath(data_dir), shard["file"])
-        for shard in info.shards["train"]
-    ]
+    paths = [os.path.join(os.fspath(data_dir), shard["file"]) for shard in shards]
     feature = {"case_id": tf.io.FixedLenFeature([], tf.string)}
     records = tf.data.TFRecordDataset(paths).batch(_ROWS_AT_ONCE)
     try:
         for batch in records.map(lambda r: tf.io.parse_example(r, feature)["case_id"]):
             yield from (case.decode() for case in batch.numpy())
     except tf.errors.OpError:  # a shard that is missing or damaged
-        require_sound_records(data_dir, "train")
+        require_sound = require_sound_records if of_pairs else require_sound_patches
+        require_sound(data_dir, "train")
         raise
 
 

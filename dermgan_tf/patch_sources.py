@@ -53,14 +53,18 @@ class MaskedPhoto(PhotoFile):
     skin: str | None = None
 
     def load(self, twin: bool = False) -> Scene:
-        photo = read_real_photo(self.path)
-        pathology = read_mask(pathlib.Path(self.mask), *photo.shape[:2])
+        photo, pathology = self.read()
         if self.skin is not None:
             skin = read_mask(pathlib.Path(self.skin), *photo.shape[:2])
         else:
             rois, _ = mask_rois(pathology, self.condition, MIN_REGION_AREA)
             skin = skin_mask(photo, rois)
         return Scene(photo, skin | pathology, pathology)
+
+    def read(self) -> tuple[np.ndarray, np.ndarray]:
+        """The photo, np.uint8 [H, W, 3], and its mask of pathology, bool [H, W]."""
+        photo = read_real_photo(self.path)
+        return photo, read_mask(pathlib.Path(self.mask), *photo.shape[:2])
 
 
 @dataclasses.dataclass(frozen=True)

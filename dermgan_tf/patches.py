@@ -45,6 +45,7 @@ class PatchesInfo:
         source: str. "real", "phantom", or both joined with "+".
         conditions: tuple of str. Of the photos that show pathology.
         shards: dict. For each of `counts` its shard files in order.
+        anonymized_ids: bool. Whether case and image ids are hashes under a salt.
     """
 
     image_size: int
@@ -53,6 +54,7 @@ class PatchesInfo:
     source: str
     conditions: tuple[str, ...]
     shards: dict[str, list[dict[str, Any]]]
+    anonymized_ids: bool = False
 
 
 def read_patches_info(data_dir: str | os.PathLike) -> PatchesInfo:
@@ -81,6 +83,7 @@ def read_patches_info(data_dir: str | os.PathLike) -> PatchesInfo:
             source=str(info["source"]),
             conditions=tuple(info["conditions"]),
             shards=info["shards"],
+            anonymized_ids=bool(info.get("anonymized_ids", False)),
         )
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(

@@ -38,6 +38,28 @@ class PhotographsInfo:
     domain: str | None
 
 
+def read_data_info(
+    data_dir: str | os.PathLike,
+) -> pairs.PairsInfo | patches.PatchesInfo:
+    """Reads what a folder of pairs or of patches holds, all of it.
+
+    Raises:
+        InputError: if it is neither.
+    """
+    from etils import epath  # comes with tensorflow_datasets
+
+    folder = epath.Path(data_dir)
+    if (folder / patches.INFO_FILE).exists():
+        return patches.read_patches_info(data_dir)
+    if (folder / pairs.INFO_FILE).exists():
+        return pairs.read_pairs_info(data_dir)
+    raise InputError(
+        f"{os.fspath(data_dir)} is no folder of pairs or patches: it has neither "
+        f"{pairs.INFO_FILE} nor {patches.INFO_FILE}; prepare_pairs or prepare_patches "
+        "makes one"
+    )
+
+
 def read_photographs_info(
     data_dir: str | os.PathLike, domain: str | None = None
 ) -> PhotographsInfo:
@@ -50,22 +72,13 @@ def read_photographs_info(
     Raises:
         InputError: if it is neither, or the domain is missing, unknown or out of place.
     """
-    from etils import epath  # comes with tensorflow_datasets
-
-    folder = epath.Path(data_dir)
-    if not (folder / patches.INFO_FILE).exists():
-        if not (folder / pairs.INFO_FILE).exists():
-            raise InputError(
-                f"{os.fspath(data_dir)} is no folder of pairs or patches: it has "
-                f"neither {pairs.INFO_FILE} nor {patches.INFO_FILE}; prepare_pairs or "
-                "prepare_patches makes one"
-            )
+    info = read_data_info(data_dir)
+    if isinstance(info, pairs.PairsInfo):
         if domain is not None:
             raise InputError(
                 f"{os.fspath(data_dir)} holds pairs, which have no domains: leave out "
                 f"domain {domain!r}"
             )
-        info = pairs.read_pairs_info(data_dir)
         parts = {split: split for split in info.counts}
         unit = "pairs"
     else:
@@ -75,7 +88,6 @@ def read_photographs_info(
                 f"{given} for the patches of {os.fspath(data_dir)}; want one of: "
                 f"{', '.join(patches.DOMAINS)}"
             )
-        info = patches.read_patches_info(data_dir)
         parts = {split: f"{split}_{domain}" for split in patches.SPLITS}
         parts = {split: part for split, part in parts.items() if part in info.counts}
         unit = "patches"

@@ -200,11 +200,12 @@ def read_more_real(args, conditions):
 
     import numpy as np
 
+    from dermgan_tf import pairs, patches
     from dermgan_tf.labelled_sources import open_source
-    from dermgan_tf.pairs import INFO_FILE
 
     folder = pathlib.Path(args.more_real)
-    in_classes = folder.is_dir() and not (folder / INFO_FILE).exists()
+    infos = [folder / kind.INFO_FILE for kind in (pairs, patches)]
+    in_classes = folder.is_dir() and not any(path.exists() for path in infos)
     pattern = args.case_pattern if in_classes else ""
     known = set(open_source(args.more_real, pattern).conditions)
     # It need not have photos of all conditions.

@@ -36,7 +36,10 @@ def define_source_flags():
         "Folder of photos: SPLIT/CONDITION/photo or CONDITION/photo.",
     )
     flags.DEFINE_string(
-        "data_dir", None, "Folder of pairs, as from prepare_pairs: trains on crops."
+        "data_dir",
+        None,
+        "Folder of pairs, as from prepare_pairs: trains on crops. Or of patches, as "
+        "from prepare_patches: pathology against healthy skin.",
     )
     flags.DEFINE_string(
         "tfds", None, "Prepared data set of TensorFlow Datasets: its name or folder."
@@ -256,8 +259,8 @@ def read_synthetic_of(folder, args, splits, gan_pairs, allow_unchecked=None):
         folder: as from generate.
         args: the program's flags.
         splits: the photographs.
-        gan_pairs: folders of pairs, one of which the generator was trained on; empty if
-            none was named. --data_dir counts, too, where it is the one.
+        gan_pairs: folders of pairs or patches, one of which the generator was trained
+            on; empty if none was named. --data_dir counts, too, where it is the one.
         allow_unchecked: bool. Whether none need be; None where no flag allows it.
 
     Returns:
@@ -266,7 +269,7 @@ def read_synthetic_of(folder, args, splits, gan_pairs, allow_unchecked=None):
     from dermgan_tf.errors import InputError
     from dermgan_tf.labelled_reading import read_synthetic
     from dermgan_tf.leakage import require_gan_inside
-    from dermgan_tf.pairs import read_pairs_info
+    from dermgan_tf.photographs import read_data_info
 
     images, generator, trained_on = read_synthetic(
         folder,
@@ -276,7 +279,7 @@ def read_synthetic_of(folder, args, splits, gan_pairs, allow_unchecked=None):
         progress=program.progress,
     )
     known = [*gan_pairs, *([args.data_dir] if args.data_dir else [])]
-    same = [p for p in known if read_pairs_info(p).fingerprint == trained_on]
+    same = [p for p in known if read_data_info(p).fingerprint == trained_on]
     # Of named ones that all differ, the message tells how.
     for pairs in [*same, *gan_pairs][:1]:
         cases = require_gan_inside(

@@ -29,6 +29,7 @@ PATH_ENDINGS = ("_dir", "_file")
 PATHS = (
     *("annotations", "label_map", "dedupe", "plan", "output", "train_counts"),
     *("saved_model", "more_real", "embedding_weights", "beam_pipeline_options"),
+    *("inverse_saved_model", "classifier"),
 )
 NAMES_OR_PATHS = ("weights", "embedding")
 HIDDEN = "(a path)"
