@@ -1,5 +1,6 @@
 """How far a translation changes photographs: outside its masks, and inside."""
 
+import dataclasses
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -7,6 +8,40 @@ import cv2
 import numpy as np
 
 TELEA_RADIUS = 3  # pixels, OpenCV's example
+
+
+@dataclasses.dataclass(frozen=True)
+class PixelSums:
+    """Differences of some pixels, photo by photo.
+
+    Args:
+        totals: float [N]. Their sums, in levels of 255; of a pixel, the mean over its
+            three colours.
+        pixels: int [N]. How many pixels.
+    """
+
+    totals: np.ndarray
+    pixels: np.ndarray
+
+    def mean(self) -> float:
+        """Over all such pixels of all photos; NaN where there are none."""
+        pixels = self.pixels.sum()
+        return float(self.totals.sum() / pixels) if pixels else float("nan")
+
+
+def pixel_sums(
+    photos: np.ndarray, others: np.ndarray, where: np.ndarray, power: int = 1
+) -> PixelSums:
+    """Sums of absolute differences, to a power, over some pixels.
+
+    Args:
+        photos, others: np.uint8 [N, S, S, 3].
+        where: bool [N, S, S]. Which pixels.
+        power: int. 2 for squared differences.
+    """
+    difference = np.abs(others.astype(np.int32) - photos) ** power
+    difference = difference.mean(axis=-1) * where
+    return PixelSums(difference.sum(axis=(1, 2)), where.sum(axis=(1, 2)))
 
 
 def change_figures(
@@ -22,12 +57,9 @@ def change_figures(
         "outside" and "inside", in levels of 255: the mean over all such pixels of all
         photos, NaN where there are none; and "n", the number of photos.
     """
-    difference = np.abs(changed.astype(np.int16) - photos).mean(axis=-1)
-    return {
-        "n": len(photos),
-        "outside": _mean(difference[~masks]),
-        "inside": _mean(difference[masks]),
-    }
+    outside = pixel_sums(photos, changed, ~masks)
+    inside = pixel_sums(photos, changed, masks)
+    return {"n": len(photos), "outside": outside.mean(), "inside": inside.mean()}
 
 
 def twin_figures(
@@ -86,7 +118,3 @@ def inpainted(photos: np.ndarray, masks: np.ndarray) -> np.ndarray:
             for photo, mask in zip(photos, masks, strict=True)
         ]
     )
-
-
-def _mean(values: np.ndarray) -> float:
-    return float(values.mean()) if values.size else float("nan")

@@ -70,11 +70,7 @@ def overall_distances(
         return {
             "synthetic_real": {
                 "compared": f"synthetic images, real {split} images of the same maps",
-                **_at_once(synthetic, real),
-                **_over_trials(synthetic, real, half, draws),
-                "frechet_extrapolated": frechet_extrapolated(
-                    synthetic, real, seed=seed
-                ),
+                **set_distances(synthetic, real, half, **draws),
             },
             "real_real": {
                 "compared": compared,
@@ -88,6 +84,33 @@ def overall_distances(
                     other, reference, seed=seed
                 ),
             },
+        }
+
+
+def set_distances(
+    images: np.ndarray,
+    real: np.ndarray,
+    sample_size: int,
+    trials: int = 50,
+    seed: int = 0,
+    progress: Callable = silent,
+) -> dict[str, Any]:
+    """All distances between two sets of activations.
+
+    Args:
+        images, real: [n, d], [m, d].
+        sample_size: int. Of the trials.
+        trials, seed, progress: as of `frechet_trials`.
+
+    Returns:
+        dict as `overall_distances` has two of, without "compared".
+    """
+    draws = {"trials": trials, "seed": seed, "progress": progress}
+    with _quiet():
+        return {
+            **_at_once(images, real),
+            **_over_trials(images, real, sample_size, draws),
+            "frechet_extrapolated": frechet_extrapolated(images, real, seed=seed),
         }
 
 
