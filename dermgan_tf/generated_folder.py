@@ -1,4 +1,4 @@
-"""The folder that `generate` wrote, read back: its list, its record, its images.
+"""The folder that `generate` or `translate` wrote, read back: list, record, images.
 
 What is trained on as synthetic must say so itself, in the list and in its own PNG text.
 """
@@ -35,6 +35,12 @@ def read_generated(folder: str | os.PathLike) -> list[dict[str, Any]]:
     try:
         texts = path.read_text("utf-8").split("\n")
     except (FileNotFoundError, NotADirectoryError):
+        if (folder / "translated.jsonl").exists():
+            raise InputError(
+                f"{folder} has translated images, but no generated.jsonl: they are not "
+                "to be trained on; take those of translate --split=train, of the "
+                "patches that the translator was trained on"
+            ) from None
         raise InputError(
             f"{folder} has no generated.jsonl: give the --output_dir of generate"
         ) from None

@@ -54,7 +54,7 @@ def read_data_info(
     if (folder / pairs.INFO_FILE).exists():
         return pairs.read_pairs_info(data_dir)
     raise InputError(
-        f"{os.fspath(data_dir)} is no folder of pairs or patches: it has neither "
+        f"{os.fspath(data_dir)} is not a folder of pairs or patches: it has neither "
         f"{pairs.INFO_FILE} nor {patches.INFO_FILE}; prepare_pairs or prepare_patches "
         "makes one"
     )

@@ -352,5 +352,5 @@ def test_the_guard_knows_patches(data_dir, tmp_path):
         require_gan_inside("another", data_dir, cases)
     translator = StandIn("add", fingerprint)
     written(translator, data_dir, tmp_path / "test", "test")
-    with pytest.raises(InputError, match="no generated.jsonl"):
+    with pytest.raises(InputError, match="translated images, but no generated"):
         read_synthetic(tmp_path / "test", 32, ("healthy skin", "spot"))
