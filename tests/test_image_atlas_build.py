@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ from dermgan_tf.image_atlas.sources import (
     common_vocabulary,
     generated_source,
 )
-from dermgan_tf.image_atlas.store import AtlasStore
+from dermgan_tf.image_atlas.store import AtlasStore, has_atlas
 from dermgan_tf.image_atlas.vectors import embedding_of
 from dermgan_tf.photo_io import decode_photo, encode_jpeg, encode_png, read_png_text
 
@@ -334,6 +335,24 @@ def test_folders_of_something_else(sources, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_build_that_was_killed_at_its_very_beginning(sources, tmp_path):
+    """Each table's folder is there, perhaps with a file in it, and no version of it."""
+    for table in ("images", "about"):
+        data = tmp_path / "atlas" / f"{table}.lance" / "data"
+        data.mkdir(parents=True)
+        (data / "begun.lance").write_bytes(b"begun")
+        assert not has_atlas(tmp_path / "atlas")
+    store, _ = built(tmp_path / "atlas", opened(sources))
+    assert len(store) == len(AtlasStore(tmp_path / "atlas")) > 0
+
+
+def test_an_atlas_that_lost_its_record(sources, tmp_path):
+    built(tmp_path / "atlas", opened(sources))
+    shutil.rmtree(tmp_path / "atlas" / "about.lance" / "_versions")
+    with pytest.raises(InputError, match=r"damaged: it has \d+ images and no record"):
+        built(tmp_path / "atlas", opened(sources))
+
+
 def test_pairs_and_synthetic_pairs(tmp_path):
     from tiny_pairs import make_tiny_pairs
 

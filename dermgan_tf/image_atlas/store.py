@@ -345,7 +345,18 @@ def has_atlas(path: str | os.PathLike) -> bool:
     if not is_remote(path) and not os.path.isdir(without_file_scheme(path)):
         return False
     with _told(os.fspath(path)):
-        return ABOUT in _tables(connect(path))
+        database = connect(path)
+        if ABOUT not in _tables(database):
+            return False
+        try:
+            database.open_table(ABOUT)
+        except ValueError as error:
+            # A build that was killed at its very beginning left a table's folder
+            # without a version in it.
+            if "not found" not in str(error):
+                raise
+            return False
+        return True
 
 
 def _tables(database) -> list[str]:
