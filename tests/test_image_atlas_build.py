@@ -334,7 +334,6 @@ def test_folders_of_something_else(sources, tmp_path):
     assert outcome.images == 20
 
 
-@pytest.mark.slow
 def test_a_build_that_was_killed_at_its_very_beginning(sources, tmp_path):
     """Each table's folder is there, perhaps with a file in it, and no version of it."""
     for table in ("images", "about"):
@@ -353,6 +352,7 @@ def test_an_atlas_that_lost_its_record(sources, tmp_path):
         built(tmp_path / "atlas", opened(sources))
 
 
+@pytest.mark.slow
 def test_pairs_and_synthetic_pairs(tmp_path):
     from tiny_pairs import make_tiny_pairs
 
