@@ -1,29 +1,16 @@
 """Exports a trained generator as a SavedModel that plain TensorFlow can serve."""
 
-import os
 import pathlib
 import time
 
 from absl import flags
 
 from pipelines import program
+from pipelines.export_flags import define_export_flags, output_dir_of, record_export
 
 
 def define_flags():
-    flags.DEFINE_string(
-        "model_dir", None, "Folder that train_gan wrote.", required=True
-    )
-    flags.DEFINE_string(
-        "output_dir",
-        None,
-        "SavedModel folder to make. Default: saved_models/<name of --model_dir>.",
-    )
-    flags.DEFINE_bool(
-        "use_ema",
-        True,
-        "Export the moving average of the weights where there is one, else the weights "
-        "themselves.",
-    )
+    define_export_flags("train_gan")
     flags.DEFINE_enum(
         "checkpoint",
         "last",
@@ -31,7 +18,6 @@ def define_flags():
         "Which state to export: the last, or the one of least validation loss. Such a "
         "loss prefers blur to detail: best is a way back from a collapse.",
     )
-    flags.DEFINE_bool("overwrite", False, "Replace a non-empty output folder.")
 
 
 def main(args):
@@ -39,11 +25,10 @@ def main(args):
     from dermgan_tf.generation import load_generator
     from dermgan_tf.output_folder import output_folder
     from dermgan_tf.run_generator import load_run_generator
-    from dermgan_tf.run_record import write_run_record
     from dermgan_tf.saved_model import write_saved_model
 
     start = time.monotonic()
-    output_dir = args.output_dir or default_output_dir(args.model_dir)
+    output_dir = output_dir_of(args)
     generator, vocabulary, provenance = load_run_generator(
         args.model_dir, args.checkpoint, args.use_ema
     )
@@ -53,19 +38,8 @@ def main(args):
         saved = load_generator(folder)
         check_paints(saved, generator)
         seconds = {"export": exported - start, "check": time.monotonic() - exported}
-        write_run_record(
-            folder,
-            "export_generator",
-            program.flag_values(args),
-            seed=provenance.get("seed"),
-            data_fingerprint=provenance.get("data_fingerprint"),
-            durations=seconds,
-        )
+        record_export(folder, "export_generator", args, provenance, seconds)
     print_summary(saved, output_dir)
-
-
-def default_output_dir(model_dir: str) -> str:
-    return os.path.join("saved_models", pathlib.Path(model_dir).resolve().name)
 
 
 def check_paints(saved, generator) -> None:

@@ -1,55 +1,35 @@
 """Exports a network that paints photographs from noise as a SavedModel."""
 
-import os
-import pathlib
 import time
 
-from absl import flags
-
 from pipelines import program
+from pipelines.export_flags import define_export_flags, output_dir_of, record_export
 
 
 def define_flags():
-    flags.DEFINE_string(
-        "model_dir", None, "Folder that train_unconditional wrote.", required=True
-    )
-    flags.DEFINE_string(
-        "output_dir",
-        None,
-        "SavedModel folder to make. Default: saved_models/<name of --model_dir>.",
-    )
-    flags.DEFINE_bool(
-        "use_ema",
-        True,
-        "Export the moving average of the weights where there is one, else the weights "
-        "themselves.",
-    )
-    flags.DEFINE_bool("overwrite", False, "Replace a non-empty output folder.")
+    define_export_flags("train_unconditional")
 
 
 def main(args):
     program.load_tensorflow()
     from dermgan_tf.output_folder import output_folder
-    from dermgan_tf.run_record import write_run_record
     from dermgan_tf.run_unconditional import load_run_unconditional
     from dermgan_tf.unconditional_generation import load_unconditional
     from dermgan_tf.unconditional_model import write_unconditional
 
     start = time.monotonic()
-    name = pathlib.Path(args.model_dir).resolve().name
-    output_dir = args.output_dir or os.path.join("saved_models", name)
+    output_dir = output_dir_of(args)
     network, provenance = load_run_unconditional(args.model_dir, args.use_ema)
     with output_folder(output_dir, args.overwrite, [args.model_dir]) as folder:
         write_unconditional(network, folder, provenance)
         saved = load_unconditional(folder)
         check_paints(saved, network)
-        write_run_record(
+        record_export(
             folder,
             "export_unconditional",
-            program.flag_values(args),
-            seed=provenance.get("seed"),
-            data_fingerprint=provenance.get("data_fingerprint"),
-            durations={"export": time.monotonic() - start},
+            args,
+            provenance,
+            {"export": time.monotonic() - start},
         )
     print(f"{output_dir}: checked: loads and paints")
     print(f"  generator  {saved.fingerprint} ({provenance['weights']})")

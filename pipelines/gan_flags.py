@@ -1,10 +1,13 @@
 """Flags of the programs that train networks against each other."""
 
+import dataclasses
 import math
+import os
 from typing import Any
 
 from absl import flags
 
+from pipelines import program
 from pipelines.device_flags import define_precision_flags, define_strategy_flags
 from pipelines.study_flags import RATES
 
@@ -189,7 +192,52 @@ def run_options(args, strategy, stop, progress, **defaults):
     )
 
 
-def print_result(result) -> None:
+def end_run(name: str, args, strategy, stop, result) -> bool:
+    """Records a training in its folder and prints what it did, on one of the workers.
+
+    Args:
+        name: str. The program's.
+        strategy: the tf.distribute.Strategy that it ran under.
+        stop: `program.StopRequest` of the run.
+        result: `dermgan_tf.adversarial_training.TrainingResult`.
+
+    Returns:
+        Whether this worker is the one that prints.
+
+    Raises:
+        InputError: if the run was stopped before its last step.
+    """
+    from dermgan_tf.errors import InputError
+    from dermgan_tf.run_record import write_run_record
+    from dermgan_tf.workers import is_chief
+
+    speaks = is_chief(strategy)
+    if speaks:
+        write_run_record(
+            args.model_dir,
+            name,
+            program.flag_values(args),
+            seed=args.seed,
+            data_fingerprint=result.data_fingerprint,
+            durations=result.seconds,
+            left_out=[_without_folder(damage) for damage in result.damages],
+        )
+        _print_result(result)
+    if result.step < result.steps:
+        raise InputError(
+            f"stopped by {stop.signal_name or 'another worker'} after step "
+            f"{result.step} of {result.steps}, which is saved; the same command goes "
+            f"on from there"
+        )
+    return speaks
+
+
+def _without_folder(damage) -> str:
+    """A `Damage` as text that names the shard, not where it lies."""
+    return str(dataclasses.replace(damage, path=os.path.basename(damage.path)))
+
+
+def _print_result(result) -> None:
     """What a training did, as lines of two columns."""
     began = f" (went on from step {result.first_step})" if result.first_step else ""
     print(f"{'steps':<24}{result.step} of {result.steps}{began}")

@@ -6,9 +6,9 @@ from pipelines import program
 from pipelines.gan_flags import (
     define_loss_flags,
     define_run_flags,
+    end_run,
     given_weights,
     option_values,
-    print_result,
 )
 
 LOSS_WEIGHTS = {
@@ -48,11 +48,8 @@ def define_flags():
 
 def main(args):
     program.load_tensorflow()
-    from dermgan_tf.errors import InputError
-    from dermgan_tf.run_record import write_run_record
     from dermgan_tf.strategies import make_strategy
     from dermgan_tf.training import train_gan
-    from dermgan_tf.workers import is_chief
 
     strategy = make_strategy(args.strategy, args.tpu, args.wait_for_workers)
     stop = program.StopRequest()
@@ -68,27 +65,11 @@ def main(args):
         stop_requested=stop.requested,
         progress=program.progress,
     )
-    if is_chief(strategy):
-        write_run_record(
-            args.model_dir,
-            "train_gan",
-            program.flag_values(args),
-            seed=args.seed,
-            data_fingerprint=result.data_fingerprint,
-            durations=result.seconds,
-            left_out=[str(damage) for damage in result.damages],
-        )
-        print_summary(result)
-    if result.step < result.steps:
-        raise InputError(
-            f"stopped by {stop.signal_name or 'another worker'} after step "
-            f"{result.step} of {result.steps}, which is saved; the same command goes "
-            f"on from there"
-        )
+    if end_run("train_gan", args, strategy, stop, result):
+        print_next(result)
 
 
-def print_summary(result):
-    print_result(result)
+def print_next(result):
     if result.best_step is not None:
         print(
             f"{'best checkpoint':<24}of step {result.best_step}, by validation loss "

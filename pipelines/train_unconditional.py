@@ -10,8 +10,8 @@ from pipelines import program
 from pipelines.gan_flags import (
     define_loss_flags,
     define_run_flags,
+    end_run,
     given_weights,
-    print_result,
     run_options,
 )
 
@@ -51,14 +51,11 @@ def define_flags():
 def main(args):
     program.load_tensorflow()
     from dermgan_tf.adversarial_model import PLAYERS
-    from dermgan_tf.errors import InputError
-    from dermgan_tf.run_record import write_run_record
     from dermgan_tf.strategies import make_strategy
     from dermgan_tf.unconditional_training import (
         LEARNING_RATE,
         train_unconditional,
     )
-    from dermgan_tf.workers import is_chief
 
     strategy = make_strategy(args.strategy, args.tpu, args.wait_for_workers)
     stop = program.StopRequest()
@@ -74,23 +71,7 @@ def main(args):
         adaptation_images=args.adaptation_images,
         loss_weights=given_weights(args, LOSS_WEIGHTS),
     )
-    if is_chief(strategy):
-        write_run_record(
-            args.model_dir,
-            "train_unconditional",
-            program.flag_values(args),
-            seed=args.seed,
-            data_fingerprint=result.data_fingerprint,
-            durations=result.seconds,
-            left_out=[str(damage) for damage in result.damages],
-        )
-        print_result(result)
-    if result.step < result.steps:
-        raise InputError(
-            f"stopped by {stop.signal_name or 'another worker'} after step "
-            f"{result.step} of {result.steps}, which is saved; the same command goes "
-            f"on from there"
-        )
+    end_run("train_unconditional", args, strategy, stop, result)
 
 
 def run():
