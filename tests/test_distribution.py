@@ -310,6 +310,13 @@ def test_workers_that_disagree(begun, data_dir, tmp_path):
                 rf"\(.*\) \(here: {mine}\); give all workers the same command .*",
                 message,
             )
+    assert saved_steps(folder / "checkpoints")[-1] == FIRST
+
+
+@pytest.mark.slow
+def test_workers_that_see_other_folders(begun, data_dir, tmp_path):
+    folder = shutil.copytree(begun, tmp_path / "model")
+    flags = {"data_dir": data_dir, "steps": LAST}
     with Workers(
         2, flags, [{"model_dir": folder}, {"model_dir": tmp_path / "elsewhere"}]
     ) as workers:
@@ -324,7 +331,7 @@ def test_workers_that_disagree(begun, data_dir, tmp_path):
     assert saved_steps(folder / "checkpoints")[-1] == FIRST
 
 
-@pytest.mark.parametrize("index", [0, 1])
+@pytest.mark.parametrize("index", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_worker_that_never_comes(index, data_dir, tmp_path):
     flags = {
         "data_dir": data_dir,

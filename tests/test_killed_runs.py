@@ -162,17 +162,20 @@ def kill_at_random(start, data_dir, folder, kills, seed):
     assert start(data_dir, folder).wait() == 0
 
 
-def test_five_kills(data_dir, tmp_path):
+@pytest.mark.parametrize(
+    "kills", [(2,), pytest.param((3, 2), marks=pytest.mark.slow)], ids=str
+)
+def test_kills_while_it_trains_and_while_it_saves(data_dir, tmp_path, kills):
     whole = tmp_path / "whole"
     with concurrent.futures.ThreadPoolExecutor() as pool:
         chains = {
             tmp_path / f"broken-{seed}": pool.submit(
                 kill_at_random,
                 *(ForkedRun, data_dir, tmp_path / f"broken-{seed}"),
-                kills=kills,
+                kills=count,
                 seed=seed,
             )
-            for seed, kills in enumerate([3, 2])
+            for seed, count in enumerate(kills)
         }
         assert ForkedRun(data_dir, whole).wait() == 0
     assert len(read_history(whole / "validation.csv")) == STEPS // 2
