@@ -178,7 +178,7 @@ def _skin(photo: np.ndarray, rois: Sequence[Roi]) -> np.ndarray:
     if scale < 1:
         size = max(1, round(width * scale)), max(1, round(height * scale))
         # Large ones by halves first: several times as fast as the whole way at once.
-        while min(photo.shape[:2]) > 1 and max(photo.shape[:2]) >= 4 * SKIN_RESOLUTION:
+        while min(photo.shape[:2]) > 1 and max(photo.shape[:2]) >= 2 * SKIN_RESOLUTION:
             rows, columns = photo.shape[0] // 2, photo.shape[1] // 2
             photo = cv2.resize(
                 photo[: 2 * rows, : 2 * columns],
