@@ -11,8 +11,11 @@ DEFAULT_LOSS_WEIGHTS = {
     "adversarial": 1.0,
     "relevancy": 10.0,
     "identity": 0.0,
+    "identity_inside": 0.0,
     "total_variation": 0.0,
 }
+# Where the generator does not see what it is to paint, copying it is a task.
+HIDDEN_LOSS_WEIGHTS = {**DEFAULT_LOSS_WEIGHTS, "identity_inside": 10.0}
 
 
 @keras.saving.register_keras_serializable(package="dermgan_tf")
@@ -32,6 +35,12 @@ class LesionTranslation(AdversarialModel):
     near to the photo, and the border without a seam. `compose=False` is the source's
     way.
 
+    A generator of `build_translator(hide_masked=True)` does not see what is inside the
+    mask. With it "identity_inside" makes pairs of photographs that are none: of the
+    wanted domain's, hidden and whole. So learn networks that fill holes (Pathak et al.
+    2016, "Context Encoders"); here besides from the mask, and for holes in the other
+    domain's photographs. The weight is that of DermGAN's condition loss.
+
     Args:
         generator: as of `build_translator`, reading [photo, mask].
         discriminator: as of `build_domain_discriminator`, reading [image, mask].
@@ -42,7 +51,7 @@ class LesionTranslation(AdversarialModel):
     """
 
     default_loss_weights = DEFAULT_LOSS_WEIGHTS
-    optional_losses = ("identity", "total_variation")
+    optional_losses = ("identity", "identity_inside", "total_variation")
 
     def __init__(
         self,
@@ -93,9 +102,12 @@ class LesionTranslation(AdversarialModel):
             "adversarial": losses.generator_adversarial_loss(synthetic_logits),
             "relevancy": losses.relevancy_loss(source, painted, mask),
         }
-        if self.is_computed("identity"):
+        if self.is_computed("identity") or self.is_computed("identity_inside"):
             kept = self.generator([target, mask])
+        if self.is_computed("identity"):
             parts["identity"] = losses.reconstruction_loss(target, kept)
+        if self.is_computed("identity_inside"):
+            parts["identity_inside"] = losses.condition_loss(target, kept, mask)
         if self.is_computed("total_variation"):
             parts["total_variation"] = losses.total_variation_loss(painted)
         return {

@@ -50,6 +50,7 @@ def load_run_translator(
             description["base_filters"],
             description["architecture"],
             description.get("use_masks", True),
+            description.get("hide_masked", False),
             name,
         )
         name = f"ema_{name}" if use_ema and description["ema_decay"] > 0 else name

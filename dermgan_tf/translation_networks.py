@@ -27,6 +27,7 @@ def build_translator(
     base_filters: int = 64,
     architecture: str = "resnet",
     use_mask: bool = True,
+    hide_masked: bool = False,
     name: str = "generator",
 ) -> keras.Model:
     """Builds a network that paints a photograph anew.
@@ -42,6 +43,9 @@ def build_translator(
         base_filters: int, at least 1. Filters of the first block; 64 in the papers.
         architecture: "resnet" or "unet".
         use_mask: bool. Whether it reads a mask besides the photo.
+        hide_masked: bool. Whether the photo's masked part, with the border of
+            `composed`, is grey to all but the input: it then paints that part from the
+            mask and the surroundings alone.
         name: str.
 
     Returns:
@@ -54,8 +58,10 @@ def build_translator(
         raise ValueError(
             f"unknown architecture {architecture!r}; known: {', '.join(ARCHITECTURES)}"
         )
+    if hide_masked and not use_mask:
+        raise ValueError("hide_masked needs a mask to be read: use_mask")
     # === Functional Model ===
-    inputs, x = _inputs(image_size, use_mask, "photo")
+    inputs, x = _inputs(image_size, use_mask, "photo", hide_masked)
     if architecture == "resnet":
         x = _apply_resnet(x, base_filters, 9 if image_size >= _MANY_BLOCKS_FROM else 6)
     else:
@@ -93,6 +99,21 @@ def build_domain_discriminator(
     x = PatchLogits(kernel_initializer=initializer(), name="logits_conv")(x)
     logits = keras.layers.Activation("linear", dtype="float32", name="logits")(x)
     return keras.Model(inputs, logits, name=name)
+
+
+@keras.saving.register_keras_serializable(package="dermgan_tf")
+class HideMasked(keras.layers.Layer):
+    """Makes a photo grey wherever `composed` takes what is painted.
+
+    Input: [photo, mask], [N, S, S, 3] in [-1, 1] and [N, S, S, 1], 0 or 1. Output: the
+    photo, 0 inside the mask and its border.
+    """
+
+    def call(self, inputs):
+        photo, mask = inputs
+        reach = 2 * border_width(photo.shape[1]) + 1
+        covered = ops.max_pool(mask, reach, strides=1, padding="same")
+        return photo * (1.0 - covered)
 
 
 def composed(photo, painted, mask, image_size: int | None = None):
@@ -171,14 +192,17 @@ def _apply_unet(x, base_filters: int, image_size: int):
     return upsampling_layer(3, "resize_conv", True, "image_upsampling")(x)
 
 
-def _inputs(image_size: int, use_mask: bool, image_name: str):
+def _inputs(
+    image_size: int, use_mask: bool, image_name: str, hide_masked: bool = False
+):
     """Inputs of a network, and what its first block reads."""
     image = keras.Input((image_size, image_size, 3), name=image_name)
     if not use_mask:
         return image, image
     mask = keras.Input((image_size, image_size, 1), name="mask")
+    seen = HideMasked(name="surroundings")([image, mask]) if hide_masked else image
     name = f"{image_name}_and_mask"
-    return [image, mask], keras.layers.Concatenate(name=name)([image, mask])
+    return [image, mask], keras.layers.Concatenate(name=name)([seen, mask])
 
 
 def _require_size(image_size: int, base_filters: int) -> None:

@@ -17,7 +17,11 @@ from dermgan_tf.adversarial_training import (
 from dermgan_tf.contact_sheet import contact_sheet
 from dermgan_tf.cyclegan import POOL_SIZE, CycleGAN
 from dermgan_tf.errors import InputError
-from dermgan_tf.lesion_translation import DIRECTIONS, LesionTranslation
+from dermgan_tf.lesion_translation import (
+    DIRECTIONS,
+    HIDDEN_LOSS_WEIGHTS,
+    LesionTranslation,
+)
 from dermgan_tf.patches import (
     DOMAINS,
     SPLITS,
@@ -47,6 +51,7 @@ def train_lesion_translation(
     direction: str = "remove",
     architecture: str = "resnet",
     compose: bool = True,
+    hide_masked: bool = False,
     loss_weights: Mapping[str, float] | None = None,
 ) -> TrainingResult:
     """Trains a `LesionTranslation` on patches, or goes on with the one in `model_dir`.
@@ -61,15 +66,19 @@ def train_lesion_translation(
         direction: "add" or "remove".
         architecture: "resnet" or "unet"; see `build_translator`.
         compose: bool. As of `LesionTranslation`.
-        loss_weights: as of `LesionTranslation.compile`.
+        hide_masked: bool. As of `build_translator`.
+        loss_weights: as of `LesionTranslation.compile`; by default
+            `HIDDEN_LOSS_WEIGHTS` with `hide_masked`.
 
     Raises:
         InputError: as `run_training`, and for a bad argument or an empty domain.
     """
     require_choices({"direction": (direction, DIRECTIONS)})
     options = options.settled()
+    if hide_masked:
+        loss_weights = {**HIDDEN_LOSS_WEIGHTS, **(loss_weights or {})}
     task = _LesionTask(data_dir, options, architecture, compose, loss_weights)
-    task.settings["direction"] = direction
+    task.settings |= {"direction": direction, "hide_masked": hide_masked}
     return run_training(task, model_dir, options)
 
 
@@ -203,7 +212,12 @@ def build_lesion_translation(
     """Builds the model of a run, of random weights, from what model.json says."""
     size, filters = settings["image_size"], settings["base_filters"]
     return LesionTranslation(
-        build_translator(size, filters, settings["architecture"]),
+        build_translator(
+            size,
+            filters,
+            settings["architecture"],
+            hide_masked=settings["hide_masked"],
+        ),
         build_domain_discriminator(size, filters),
         settings["direction"],
         compose=settings["compose"],
@@ -222,7 +236,7 @@ def build_cyclegan(
     size, filters = settings["image_size"], settings["base_filters"]
     use_masks = settings["use_masks"]
     translators = (
-        build_translator(size, filters, settings["architecture"], use_masks, name)
+        build_translator(size, filters, settings["architecture"], use_masks, name=name)
         for name in CycleGAN.generator_names
     )
     discriminators = (

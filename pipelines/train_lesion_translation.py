@@ -22,6 +22,7 @@ LOSS_WEIGHTS = {
     "cycle": "the mean absolute difference after both directions (--unpaired)",
     "cycle_inside": "the same difference inside the pathology (--unpaired)",
     "identity": "the difference where the photo is of the wanted domain already",
+    "identity_inside": "the same difference inside the mask (--direction)",
     "total_variation": "the difference of neighbouring pixels",
 }
 
@@ -45,6 +46,17 @@ def define_flags():
         True,
         "Take what is painted inside the mask only, with a soft border: the photo "
         "outside stays to the bit. Without, only a loss asks for that.",
+    )
+    flags.DEFINE_bool(
+        "hide_masked",
+        False,
+        "For --direction: do not show the generator what is inside the mask, but let "
+        "it learn to paint that of photos of the wanted domain (identity_inside, 10).",
+    )
+    flags.register_multi_flags_validator(
+        ["hide_masked", "unpaired"],
+        lambda values: not (values["hide_masked"] and values["unpaired"]),
+        "--hide_masked is for --direction: what a cycle cannot see, it cannot restore",
     )
     flags.DEFINE_bool(
         "use_masks", True, "Whether the networks of --unpaired read masks."
@@ -87,7 +99,12 @@ def main(args):
         )
     else:
         result = train_lesion_translation(
-            args.data_dir, args.model_dir, options, direction=args.direction, **common
+            args.data_dir,
+            args.model_dir,
+            options,
+            direction=args.direction,
+            hide_masked=args.hide_masked,
+            **common,
         )
     end_run("train_lesion_translation", args, strategy, stop, result)
 

@@ -25,6 +25,7 @@ SETTINGS = {
     "direction": "add",
     "use_masks": True,
     "pool_size": 0,
+    "hide_masked": False,
 }
 
 
@@ -37,6 +38,10 @@ def batch(n=2, size=16, seed=0):
         "pathology": rng.uniform(-1, 1, (n, size, size, 3)).astype(np.float32),
         "mask": mask,
     }
+
+
+def inside(x, y, mask):  # one mask in all of the batch
+    return tf.reduce_sum(tf.abs(x - y) * mask) / (3 * tf.reduce_sum(mask))
 
 
 def tensors(**kwargs):
@@ -59,6 +64,27 @@ def test_translators(architecture, use_mask):
         np.testing.assert_allclose(alone, image[:1], atol=1e-5)
     copy = keras.Model.from_config(network.get_config())
     assert [w.shape for w in copy.weights] == [w.shape for w in network.weights]
+
+
+@pytest.mark.parametrize("architecture", ["resnet", "unet"])
+def test_a_translator_that_does_not_see_what_it_paints(architecture):
+    network = build_translator(32, 2, architecture, hide_masked=True)
+    data = batch(size=32)
+    photo, other, mask = data["healthy"], data["pathology"], data["mask"]
+    inside = np.zeros((1, 32, 32, 1), bool)
+    inside[:, 3:13, 4:14] = True  # and a pixel of border, which is painted too
+    image = network([photo, mask])
+    hidden = network([np.where(inside, other, photo), mask])
+    np.testing.assert_array_equal(hidden, image)
+    beside = photo.copy()
+    beside[:, 2, 4:14] *= -1
+    assert np.abs(network([beside, mask]) - image).max() > 0
+    assert np.abs(network([photo, 0 * mask]) - image).max() > 0
+    copy = keras.Model.from_config(network.get_config())
+    copy.set_weights(network.get_weights())
+    np.testing.assert_array_equal(copy([photo, mask]), image)
+    with pytest.raises(ValueError, match="hide_masked needs a mask"):
+        build_translator(32, 2, architecture, use_mask=False, hide_masked=True)
 
 
 @pytest.mark.parametrize(("size", "side"), [(16, 6), (32, 6), (64, 6), (128, 14)])
@@ -116,12 +142,21 @@ def test_losses_are_their_formulas():
     )
 
 
-@pytest.mark.parametrize("direction", ["add", "remove"])
-def test_lesion_translation_plays_by_its_losses(direction):
+@pytest.mark.parametrize(
+    ("direction", "hide_masked"), [("add", False), ("remove", False), ("remove", True)]
+)
+def test_lesion_translation_plays_by_its_losses(direction, hide_masked):
     """Each player's update is that of its own loss alone, of separate passes."""
     keras.utils.set_random_seed(0)
-    model = build_lesion_translation({**SETTINGS, "direction": direction})
-    weights = {"relevancy": 3.0, "identity": 2.0, "total_variation": 0.5}
+    model = build_lesion_translation(
+        {**SETTINGS, "direction": direction, "hide_masked": hide_masked}
+    )
+    weights = {
+        "relevancy": 3.0,
+        "identity": 2.0,
+        "identity_inside": 1.5,
+        "total_variation": 0.5,
+    }
     model.compile(keras.optimizers.SGD(0.1), keras.optimizers.SGD(0.1), weights)
     data = tensors()
     mask = data["mask"]
@@ -137,6 +172,7 @@ def test_lesion_translation_plays_by_its_losses(direction):
             losses.generator_adversarial_loss(discriminator([result, mask]))
             + 3 * losses.relevancy_loss(source, painted, mask)
             + 2 * tf.reduce_mean(tf.abs(generator([target, mask]) - target))
+            + 1.5 * inside(generator([target, mask]), target, mask)
             + 0.5 * losses.total_variation_loss(painted)
         )
     gradients = tape.gradient(loss, generator.trainable_variables)
@@ -190,9 +226,6 @@ def test_cyclegan_plays_by_its_losses(use_masks):
     def change(network, x):
         return composed(x, paint(network, x), mask) if use_masks else paint(network, x)
 
-    def inside(x, y):  # one mask in all of the batch
-        return tf.reduce_sum(tf.abs(x - y) * mask) / (3 * tf.reduce_sum(mask))
-
     add, remove = model.adder, model.remover
     judge_sick, judge_healthy = model.adder_discriminator, model.remover_discriminator
     generators = add.trainable_variables + remove.trainable_variables
@@ -205,7 +238,7 @@ def test_cyclegan_plays_by_its_losses(use_masks):
             + tf.reduce_mean(tf.nn.softplus(-paint(judge_healthy, removed)))
             + 4 * tf.reduce_mean(tf.abs(healthy - back))
             + 4 * tf.reduce_mean(tf.abs(pathology - restored))
-            + 3 * (inside(healthy, back) + inside(pathology, restored))
+            + 3 * (inside(healthy, back, mask) + inside(pathology, restored, mask))
             + 2 * tf.reduce_mean(tf.abs(paint(add, pathology) - pathology))
             + 2 * tf.reduce_mean(tf.abs(paint(remove, healthy) - healthy))
         )
