@@ -9,39 +9,19 @@ import time
 from absl import flags
 
 from pipelines import program
-from pipelines.study_flags import define_judging_flags
+from pipelines.study_flags import define_evaluation_flags, define_memory_flags
 
 
 def define_flags() -> None:
-    flags.DEFINE_string(
-        "saved_model", None, "Folder that export_generator made.", required=True
+    define_evaluation_flags(
+        "export_generator",
+        "pairs that prepare_pairs made",
+        "maps are painted and whose images are compared with",
     )
-    flags.DEFINE_string(
-        "data_dir", None, "Folder of pairs that prepare_pairs made.", required=True
-    )
-    flags.DEFINE_string(
-        "output_dir", None, "Folder to make; holds the report.", required=True
-    )
-    flags.DEFINE_enum(
-        "split",
-        "test",
-        ["train", "validation", "test"],
-        "The split whose maps are painted and whose images are compared with.",
-    )
-    define_judging_flags()
-    flags.DEFINE_integer(
-        "max_train_images",
-        None,
-        "Compare with at most this many training images, drawn at random; copies of "
-        "others are not found. Default: all.",
-        lower_bound=1,
-    )
-    flags.DEFINE_integer(
-        "scenes",
+    define_memory_flags(
         100,
         "Held-out scenes that are painted on six skin types, and with their box moved "
         "and scaled.",
-        lower_bound=1,
     )
     flags.DEFINE_integer(
         "judge_steps",
@@ -49,8 +29,6 @@ def define_flags() -> None:
         "Training steps of the classifier that judges conditions.",
         lower_bound=1,
     )
-    flags.DEFINE_integer("seed", 0, "Seed of the random draws.", lower_bound=0)
-    flags.DEFINE_bool("overwrite", False, "Replace a non-empty output folder.")
 
 
 def main(args) -> None:

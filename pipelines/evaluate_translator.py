@@ -10,24 +10,14 @@ import time
 from absl import flags
 
 from pipelines import program
-from pipelines.study_flags import define_judging_flags
+from pipelines.study_flags import define_evaluation_flags
 
 
 def define_flags() -> None:
-    flags.DEFINE_string(
-        "saved_model", None, "Folder that export_translator made.", required=True
-    )
-    flags.DEFINE_string(
-        "data_dir", None, "Folder of patches that prepare_patches made.", required=True
-    )
-    flags.DEFINE_string(
-        "output_dir", None, "Folder to make; holds metrics and sheets.", required=True
-    )
-    flags.DEFINE_enum(
-        "split",
-        "test",
-        ["train", "validation", "test"],
-        "The split whose patches are translated and compared with.",
+    define_evaluation_flags(
+        "export_translator",
+        "patches that prepare_patches made",
+        "patches are translated and compared with",
     )
     flags.DEFINE_string(
         "inverse_saved_model",
@@ -41,9 +31,6 @@ def define_flags() -> None:
         "Folder that train_classifier made, of the training split of the patches "
         "(train_classifier --data_dir): what it takes translated patches for.",
     )
-    define_judging_flags()
-    flags.DEFINE_integer("seed", 0, "Seed of the random draws.", lower_bound=0)
-    flags.DEFINE_bool("overwrite", False, "Replace a non-empty output folder.")
 
 
 def main(args) -> None:

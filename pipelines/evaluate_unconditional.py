@@ -11,15 +11,14 @@ import time
 from absl import flags
 
 from pipelines import program
-from pipelines.study_flags import define_judging_flags
+from pipelines.study_flags import define_evaluation_flags, define_memory_flags
 
 
 def define_flags() -> None:
-    flags.DEFINE_string(
-        "saved_model", None, "Folder that export_unconditional made.", required=True
-    )
-    flags.DEFINE_string(
-        "data_dir", None, "Folder of pairs or patches to judge by.", required=True
+    define_evaluation_flags(
+        "export_unconditional",
+        "pairs or patches to judge by",
+        "photographs are compared with",
     )
     flags.DEFINE_enum(
         "domain", None, ["healthy", "pathology"], "Which patches, where it is patches."
@@ -29,31 +28,10 @@ def define_flags() -> None:
         None,
         "Folder that the generator was trained on, where that is not --data_dir.",
     )
-    flags.DEFINE_string(
-        "output_dir", None, "Folder to make; holds metrics and sheets.", required=True
-    )
-    flags.DEFINE_enum(
-        "split",
-        "test",
-        ["train", "validation", "test"],
-        "The split whose photographs are compared with.",
-    )
     flags.DEFINE_float(
         "truncation", 1.0, "Of the images, 0 to 1.", lower_bound=0, upper_bound=1
     )
-    define_judging_flags()
-    flags.DEFINE_integer(
-        "max_train_images",
-        None,
-        "Compare with at most this many training images, drawn at random; copies of "
-        "others are not found. Default: all.",
-        lower_bound=1,
-    )
-    flags.DEFINE_integer(
-        "scenes", 500, "Images that memory is judged by, at most.", lower_bound=1
-    )
-    flags.DEFINE_integer("seed", 0, "Seed of the random draws.", lower_bound=0)
-    flags.DEFINE_bool("overwrite", False, "Replace a non-empty output folder.")
+    define_memory_flags(500, "Images that memory is judged by, at most.")
 
 
 def main(args) -> None:

@@ -1,4 +1,4 @@
-"""Flags of the programs that judge: evaluate_gan, ablation, tune."""
+"""Flags of the programs that judge: the three that evaluate, ablation, tune."""
 
 import sys
 
@@ -64,6 +64,44 @@ def define_judging_flags() -> None:
         "Judge by at most this many pairs of the split, drawn at random. Default: all.",
         lower_bound=1,
     )
+
+
+def define_evaluation_flags(exporter: str, data: str, split: str) -> None:
+    """What all programs that judge a SavedModel share.
+
+    Args:
+        exporter: the program that made the SavedModel.
+        data: what the data are.
+        split: what happens to the images of the split.
+    """
+    flags.DEFINE_string(
+        "saved_model", None, f"Folder that {exporter} made.", required=True
+    )
+    flags.DEFINE_string("data_dir", None, f"Folder of {data}.", required=True)
+    flags.DEFINE_string(
+        "output_dir",
+        None,
+        "Folder to make; holds metrics, figures and sheets.",
+        required=True,
+    )
+    flags.DEFINE_enum(
+        "split", "test", ["train", "validation", "test"], f"The split whose {split}."
+    )
+    define_judging_flags()
+    flags.DEFINE_integer("seed", 0, "Seed of the random draws.", lower_bound=0)
+    flags.DEFINE_bool("overwrite", False, "Replace a non-empty output folder.")
+
+
+def define_memory_flags(scenes: int, painted: str) -> None:
+    """How it is judged whether training images are remembered."""
+    flags.DEFINE_integer(
+        "max_train_images",
+        None,
+        "Compare with at most this many training images, drawn at random; copies of "
+        "others are not found. Default: all.",
+        lower_bound=1,
+    )
+    flags.DEFINE_integer("scenes", scenes, painted, lower_bound=1)
 
 
 def announce(line: str) -> None:
