@@ -1,6 +1,7 @@
 """Adding pathology to photographs, or removing it, where a mask says so."""
 
 import keras
+from keras import ops
 
 from dermgan_tf import losses
 from dermgan_tf.adversarial_model import AdversarialModel
@@ -35,17 +36,20 @@ class LesionTranslation(AdversarialModel):
     near to the photo, and the border without a seam. `compose=False` is the source's
     way.
 
-    A generator of `build_translator(hide_masked=True)` does not see what is inside the
-    mask. With it "identity_inside" makes pairs of photographs that are none: of the
-    wanted domain's, hidden and whole. So learn networks that fill holes (Pathak et al.
-    2016, "Context Encoders"); here besides from the mask, and for holes in the other
-    domain's photographs. The weight is that of DermGAN's condition loss.
+    With `hide_masked`, the generator does not see what is inside the mask. Then
+    photographs of the wanted domain, hidden and whole, are pairs ("identity_inside"),
+    as those that networks learn from which fill holes (Pathak et al. 2016, "Context
+    Encoders"). And the discriminator judges them filled, beside what is painted into
+    the other domain's: skin outside the mask, where the generator can change nothing,
+    is then the same in real and synthetic images, and tells it nothing.
 
     Args:
         generator: as of `build_translator`, reading [photo, mask].
         discriminator: as of `build_domain_discriminator`, reading [image, mask].
         direction: "add" or "remove".
         compose: bool. Whether only the masked part of what is painted is taken.
+        hide_masked: bool. Whether the generator is one of
+            `build_translator(hide_masked=True)`.
         seed: int. Of the training; nothing in it is random so far.
         ema_decay: float, 0…1. Of the generator's average, `ema_generator`; 0: none.
     """
@@ -59,6 +63,7 @@ class LesionTranslation(AdversarialModel):
         discriminator: keras.Model,
         direction: str,
         compose: bool = True,
+        hide_masked: bool = False,
         seed: int = 0,
         ema_decay: float = 0.999,
         **kwargs,
@@ -71,6 +76,7 @@ class LesionTranslation(AdversarialModel):
         super().__init__(networks, seed, ema_decay, **kwargs)
         self.direction = direction
         self.compose = compose
+        self.hide_masked = hide_masked
 
     @property
     def directions(self) -> tuple[str, ...]:
@@ -86,8 +92,7 @@ class LesionTranslation(AdversarialModel):
         if direction != self.direction:
             raise ValueError(f"this model is trained to {self.direction}")
         generator = self.ema_generator or self.generator
-        painted = generator([photo, mask])
-        return composed(photo, painted, mask) if self.compose else painted
+        return self._result(photo, generator([photo, mask]), mask)
 
     def batch_losses(self, data, seed):
         mask = data["mask"]
@@ -95,19 +100,26 @@ class LesionTranslation(AdversarialModel):
         if self.direction == "remove":
             source, target = target, source
         painted = self.generator([source, mask])
-        result = composed(source, painted, mask) if self.compose else painted
-        real_logits = self.discriminator([target, mask])
-        synthetic_logits = self.discriminator([result, mask])
-        parts = {
-            "adversarial": losses.generator_adversarial_loss(synthetic_logits),
-            "relevancy": losses.relevancy_loss(source, painted, mask),
-        }
-        if self.is_computed("identity") or self.is_computed("identity_inside"):
+        results = [self._result(source, painted, mask)]
+        parts = {"relevancy": losses.relevancy_loss(source, painted, mask)}
+        if (
+            self.hide_masked
+            or self.is_computed("identity")
+            or self.is_computed("identity_inside")
+        ):
             kept = self.generator([target, mask])
         if self.is_computed("identity"):
             parts["identity"] = losses.reconstruction_loss(target, kept)
         if self.is_computed("identity_inside"):
             parts["identity_inside"] = losses.condition_loss(target, kept, mask)
+        if self.hide_masked:
+            results.append(self._result(target, kept, mask))
+        real_logits = self.discriminator([target, mask])
+        synthetic_logits = ops.concatenate(
+            [self.discriminator([result, mask]) for result in results]
+        )
+        adversarial = losses.generator_adversarial_loss(synthetic_logits)
+        parts = {"adversarial": adversarial, **parts}
         if self.is_computed("total_variation"):
             parts["total_variation"] = losses.total_variation_loss(painted)
         return {
@@ -118,9 +130,13 @@ class LesionTranslation(AdversarialModel):
             **{f"{name}_loss": loss for name, loss in parts.items()},
         }
 
+    def _result(self, photo, painted, mask):
+        return composed(photo, painted, mask) if self.compose else painted
+
     def get_config(self):
         return {
             **super().get_config(),
             "direction": self.direction,
             "compose": self.compose,
+            "hide_masked": self.hide_masked,
         }

@@ -66,7 +66,7 @@ def train_lesion_translation(
         direction: "add" or "remove".
         architecture: "resnet" or "unet"; see `build_translator`.
         compose: bool. As of `LesionTranslation`.
-        hide_masked: bool. As of `build_translator`.
+        hide_masked: bool. As of `LesionTranslation`.
         loss_weights: as of `LesionTranslation.compile`; by default
             `HIDDEN_LOSS_WEIGHTS` with `hide_masked`.
 
@@ -221,6 +221,7 @@ def build_lesion_translation(
         build_domain_discriminator(size, filters),
         settings["direction"],
         compose=settings["compose"],
+        hide_masked=settings["hide_masked"],
         seed=seed,
         ema_decay=ema_decay,
     )
