@@ -15,8 +15,9 @@ DEFAULT_LOSS_WEIGHTS = {
     "identity_inside": 0.0,
     "total_variation": 0.0,
 }
-# Where the generator does not see what it is to paint, copying it is a task.
-HIDDEN_LOSS_WEIGHTS = {**DEFAULT_LOSS_WEIGHTS, "identity_inside": 10.0}
+# Of "identity_inside" where the generator does not see what it is to paint. Skin
+# follows from the skin around it; a lesion does not, and a large weight blurs it.
+HIDDEN_IDENTITY_INSIDE = {"add": 3.0, "remove": 10.0}
 
 
 @keras.saving.register_keras_serializable(package="dermgan_tf")

@@ -19,7 +19,7 @@ from dermgan_tf.cyclegan import POOL_SIZE, CycleGAN
 from dermgan_tf.errors import InputError
 from dermgan_tf.lesion_translation import (
     DIRECTIONS,
-    HIDDEN_LOSS_WEIGHTS,
+    HIDDEN_IDENTITY_INSIDE,
     LesionTranslation,
 )
 from dermgan_tf.patches import (
@@ -51,7 +51,7 @@ def train_lesion_translation(
     direction: str = "remove",
     architecture: str = "resnet",
     compose: bool = True,
-    hide_masked: bool = False,
+    hide_masked: bool = True,
     loss_weights: Mapping[str, float] | None = None,
 ) -> TrainingResult:
     """Trains a `LesionTranslation` on patches, or goes on with the one in `model_dir`.
@@ -67,8 +67,8 @@ def train_lesion_translation(
         architecture: "resnet" or "unet"; see `build_translator`.
         compose: bool. As of `LesionTranslation`.
         hide_masked: bool. As of `LesionTranslation`.
-        loss_weights: as of `LesionTranslation.compile`; by default
-            `HIDDEN_LOSS_WEIGHTS` with `hide_masked`.
+        loss_weights: as of `LesionTranslation.compile`; with `hide_masked` that of
+            "identity_inside" is `HIDDEN_IDENTITY_INSIDE` by default.
 
     Raises:
         InputError: as `run_training`, and for a bad argument or an empty domain.
@@ -76,7 +76,8 @@ def train_lesion_translation(
     require_choices({"direction": (direction, DIRECTIONS)})
     options = options.settled()
     if hide_masked:
-        loss_weights = {**HIDDEN_LOSS_WEIGHTS, **(loss_weights or {})}
+        inside = {"identity_inside": HIDDEN_IDENTITY_INSIDE[direction]}
+        loss_weights = {**inside, **(loss_weights or {})}
     task = _LesionTask(data_dir, options, architecture, compose, loss_weights)
     task.settings |= {"direction": direction, "hide_masked": hide_masked}
     return run_training(task, model_dir, options)

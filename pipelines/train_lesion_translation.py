@@ -49,9 +49,9 @@ def define_flags():
     )
     flags.DEFINE_bool(
         "hide_masked",
-        False,
-        "For --direction: do not show the generator what is inside the mask, but let "
-        "it learn to paint that of photos of the wanted domain (identity_inside, 10).",
+        None,
+        "Do not show the generator what is inside the mask: it then learns to paint "
+        "that of photos of the wanted domain too. Default: with --direction.",
     )
     flags.register_multi_flags_validator(
         ["hide_masked", "unpaired"],
@@ -68,7 +68,7 @@ def define_flags():
         lower_bound=0,
     )
     # Defaults are DEFAULT_LOSS_WEIGHTS of dermgan_tf/lesion_translation.py and
-    # cyclegan.py.
+    # cyclegan.py, and the former's HIDDEN_IDENTITY_INSIDE.
     define_loss_flags(LOSS_WEIGHTS)
 
 
@@ -103,7 +103,7 @@ def main(args):
             args.model_dir,
             options,
             direction=args.direction,
-            hide_masked=args.hide_masked,
+            hide_masked=args.hide_masked is not False,
             **common,
         )
     end_run("train_lesion_translation", args, strategy, stop, result)

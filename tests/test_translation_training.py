@@ -196,6 +196,7 @@ def test_one_direction(data_dir, tmp_path):
         "discriminator_loss",
         "adversarial_loss",
         "relevancy_loss",
+        "identity_inside_loss",
     }
     model = json.loads((tmp_path / "model" / "model.json").read_text())
     assert model["kind"] == "lesion translation" and model["direction"] == "remove"
@@ -273,7 +274,7 @@ def test_the_program(data_dir, tmp_path):
     assert neither.returncode == 2 and "--direction=add|remove" in neither.stderr
     done = run(
         "--direction=add", "--steps=2", "--batch_size=2", "--base_filters=2",
-        "--architecture=unet", "--relevancy_weight=5", "--hide_masked",
+        "--architecture=unet", "--relevancy_weight=5",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "2 of 2" in done.stdout and "relevancy_loss" in done.stdout
@@ -281,7 +282,7 @@ def test_the_program(data_dir, tmp_path):
     assert record["flags"]["direction"] == "add"
     model = json.loads((tmp_path / "model" / "model.json").read_text())
     assert model["loss_weights"]["relevancy"] == 5
-    assert model["hide_masked"] and model["loss_weights"]["identity_inside"] == 10
+    assert model["hide_masked"] and model["loss_weights"]["identity_inside"] == 3
     network, _ = load_run_translator(tmp_path / "model")
     assert network.get_layer("surroundings")
     blind = run("--unpaired", "--hide_masked")
