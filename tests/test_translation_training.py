@@ -254,15 +254,19 @@ for name in ("mirrored", "one_device"):
         )
         assert ours.keys() == theirs.keys()
         for name, value in ours.items():
-            # Adam's first step is as long for the smallest gradients: of these,
-            # one in a thousand may differ by more than rounding.
             near = np.isclose(value, theirs[name], rtol=tolerance, atol=tolerance)
-            assert near.mean() >= 0.999, name
+            # Adam's first step is as long for the smallest gradients, so that their
+            # rounding shows in weights (not in moments): in one of a thousand.
+            if "_trainable_variables" in name or name.startswith("ema_"):
+                assert near.mean() >= 0.999, name
+                tolerance_of_all = 10 * tolerance
+            else:
+                tolerance_of_all = tolerance
             np.testing.assert_allclose(
                 value,
                 theirs[name],
-                rtol=10 * tolerance,
-                atol=10 * tolerance,
+                rtol=tolerance_of_all,
+                atol=tolerance_of_all,
                 err_msg=name,
             )
 
