@@ -5,7 +5,7 @@ from keras import ops
 
 from dermgan_tf import losses
 from dermgan_tf.adversarial_model import AdversarialModel
-from dermgan_tf.translation_networks import composed
+from dermgan_tf.translation_networks import HideMasked, composed
 
 DIRECTIONS = ("add", "remove")
 DEFAULT_LOSS_WEIGHTS = {
@@ -37,10 +37,10 @@ class LesionTranslation(AdversarialModel):
     near to the photo, and the border without a seam. `compose=False` is the source's
     way.
 
-    With `hide_masked`, the generator does not see what is inside the mask. Then
-    photographs of the wanted domain, hidden and whole, are pairs ("identity_inside"),
-    as those that networks learn from which fill holes (Pathak et al. 2016, "Context
-    Encoders"). And the discriminator judges them filled, beside what is painted into
+    A generator of `build_translator(hide_masked=True)` does not see what is inside the
+    mask. Then photographs of the wanted domain, hidden and whole, are pairs
+    ("identity_inside"), as those that networks learn from which fill holes (Pathak et
+    al. 2016, "Context Encoders"). And the discriminator judges them filled, beside what is painted into
     the other domain's: skin outside the mask, where the generator can change nothing,
     is then the same in real and synthetic images, and tells it nothing.
 
@@ -49,8 +49,6 @@ class LesionTranslation(AdversarialModel):
         discriminator: as of `build_domain_discriminator`, reading [image, mask].
         direction: "add" or "remove".
         compose: bool. Whether only the masked part of what is painted is taken.
-        hide_masked: bool. Whether the generator is one of
-            `build_translator(hide_masked=True)`.
         seed: int. Of the training; nothing in it is random so far.
         ema_decay: float, 0…1. Of the generator's average, `ema_generator`; 0: none.
     """
@@ -64,7 +62,6 @@ class LesionTranslation(AdversarialModel):
         discriminator: keras.Model,
         direction: str,
         compose: bool = True,
-        hide_masked: bool = False,
         seed: int = 0,
         ema_decay: float = 0.999,
         **kwargs,
@@ -77,7 +74,9 @@ class LesionTranslation(AdversarialModel):
         super().__init__(networks, seed, ema_decay, **kwargs)
         self.direction = direction
         self.compose = compose
-        self.hide_masked = hide_masked
+        self.hides_masked = any(
+            isinstance(layer, HideMasked) for layer in generator.layers
+        )
 
     @property
     def directions(self) -> tuple[str, ...]:
@@ -104,7 +103,7 @@ class LesionTranslation(AdversarialModel):
         results = [self._result(source, painted, mask)]
         parts = {"relevancy": losses.relevancy_loss(source, painted, mask)}
         if (
-            self.hide_masked
+            self.hides_masked
             or self.is_computed("identity")
             or self.is_computed("identity_inside")
         ):
@@ -113,7 +112,7 @@ class LesionTranslation(AdversarialModel):
             parts["identity"] = losses.reconstruction_loss(target, kept)
         if self.is_computed("identity_inside"):
             parts["identity_inside"] = losses.condition_loss(target, kept, mask)
-        if self.hide_masked:
+        if self.hides_masked:
             results.append(self._result(target, kept, mask))
         real_logits = self.discriminator([target, mask])
         synthetic_logits = ops.concatenate(
@@ -139,5 +138,4 @@ class LesionTranslation(AdversarialModel):
             **super().get_config(),
             "direction": self.direction,
             "compose": self.compose,
-            "hide_masked": self.hide_masked,
         }

@@ -66,7 +66,7 @@ def train_lesion_translation(
         direction: "add" or "remove".
         architecture: "resnet" or "unet"; see `build_translator`.
         compose: bool. As of `LesionTranslation`.
-        hide_masked: bool. As of `LesionTranslation`.
+        hide_masked: bool. As of `build_translator`.
         loss_weights: as of `LesionTranslation.compile`; with `hide_masked` that of
             "identity_inside" is `HIDDEN_IDENTITY_INSIDE` by default.
 
@@ -222,7 +222,6 @@ def build_lesion_translation(
         build_domain_discriminator(size, filters),
         settings["direction"],
         compose=settings["compose"],
-        hide_masked=settings["hide_masked"],
         seed=seed,
         ema_decay=ema_decay,
     )

@@ -92,7 +92,7 @@ def define_evaluation_flags(exporter: str, data: str, split: str) -> None:
     flags.DEFINE_bool("overwrite", False, "Replace a non-empty output folder.")
 
 
-def define_memory_flags(scenes: int, painted: str) -> None:
+def define_memory_flags(scenes: int, scenes_help: str) -> None:
     """How it is judged whether training images are remembered."""
     flags.DEFINE_integer(
         "max_train_images",
@@ -101,7 +101,7 @@ def define_memory_flags(scenes: int, painted: str) -> None:
         "others are not found. Default: all.",
         lower_bound=1,
     )
-    flags.DEFINE_integer("scenes", scenes, painted, lower_bound=1)
+    flags.DEFINE_integer("scenes", scenes, scenes_help, lower_bound=1)
 
 
 def announce(line: str) -> None:

@@ -71,10 +71,10 @@ def test_a_translator_that_does_not_see_what_it_paints(architecture):
     network = build_translator(32, 2, architecture, hide_masked=True)
     data = batch(size=32)
     photo, other, mask = data["healthy"], data["pathology"], data["mask"]
-    inside = np.zeros((1, 32, 32, 1), bool)
-    inside[:, 3:13, 4:14] = True  # and a pixel of border, which is painted too
+    covered = np.zeros((1, 32, 32, 1), bool)
+    covered[:, 3:13, 4:14] = True  # and a pixel of border, which is painted too
     image = network([photo, mask])
-    hidden = network([np.where(inside, other, photo), mask])
+    hidden = network([np.where(covered, other, photo), mask])
     np.testing.assert_array_equal(hidden, image)
     beside = photo.copy()
     beside[:, 2, 4:14] *= -1

@@ -254,20 +254,8 @@ for name in ("mirrored", "one_device"):
         )
         assert ours.keys() == theirs.keys()
         for name, value in ours.items():
-            near = np.isclose(value, theirs[name], rtol=tolerance, atol=tolerance)
-            # Adam's first step is as long for the smallest gradients, so that their
-            # rounding shows in weights (not in moments): in one of a thousand.
-            if "_trainable_variables" in name or name.startswith("ema_"):
-                assert near.mean() >= 0.999, name
-                tolerance_of_all = 10 * tolerance
-            else:
-                tolerance_of_all = tolerance
             np.testing.assert_allclose(
-                value,
-                theirs[name],
-                rtol=tolerance_of_all,
-                atol=tolerance_of_all,
-                err_msg=name,
+                value, theirs[name], rtol=tolerance, atol=tolerance, err_msg=name
             )
 
 
