@@ -40,9 +40,9 @@ class LesionTranslation(AdversarialModel):
     A generator of `build_translator(hide_masked=True)` does not see what is inside the
     mask. Then photographs of the wanted domain, hidden and whole, are pairs
     ("identity_inside"), as those that networks learn from which fill holes (Pathak et
-    al. 2016, "Context Encoders"). And the discriminator judges them filled, beside what is painted into
-    the other domain's: skin outside the mask, where the generator can change nothing,
-    is then the same in real and synthetic images, and tells it nothing.
+    al. 2016, "Context Encoders"). And the discriminator judges them filled, beside what
+    is painted into the other domain's: skin outside the mask, where the generator can
+    change nothing, is then the same in real and synthetic images, and tells it nothing.
 
     Args:
         generator: as of `build_translator`, reading [photo, mask].
