@@ -223,14 +223,20 @@ def test_an_empty_domain_is_an_error(data_dir, tmp_path):
 
 @pytest.mark.slow
 def test_two_devices_train_a_cyclegan_as_one(data_dir, tmp_path):
+    # Gradients that two devices add up differ in rounding. With Keras' epsilon of 1e-7
+    # Adam's first step is as long for a gradient of nothing but rounding as for any
+    # other; with 1e-3 it is not, and what the devices compute can be compared.
     program = f"""
+import functools
 import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 two = [tf.config.LogicalDeviceConfiguration()] * 2
 tf.config.set_logical_device_configuration(cpu, two)
+from dermgan_tf import adversarial_training
 from dermgan_tf.adversarial_training import RunOptions
 from dermgan_tf.strategies import make_strategy
 from dermgan_tf.translation_training import train_cyclegan
+adversarial_training.Adam = functools.partial(adversarial_training.Adam, epsilon=1e-3)
 settings = {SETTINGS!r} | {{"checkpoint_every": 1, "keep_checkpoints": 9}}
 for name in ("mirrored", "one_device"):
     options = RunOptions(
@@ -248,7 +254,7 @@ for name in ("mirrored", "one_device"):
         text=True,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    for step, tolerance in {1: 1e-5, 3: 1e-4, 5: 1e-2}.items():
+    for step, tolerance in {1: 1e-5, 3: 3e-5, 5: 3e-5}.items():
         ours, theirs = (
             checkpoint_of(tmp_path / name, step) for name in ("mirrored", "one_device")
         )
