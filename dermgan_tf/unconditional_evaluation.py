@@ -15,6 +15,7 @@ from dermgan_tf.embeddings import Embedding
 from dermgan_tf.errors import InputError
 from dermgan_tf.judging.distances import overall_distances
 from dermgan_tf.judging.memorization import closest_sheet, memorization
+from dermgan_tf.judging.overfitting import overfitting
 from dermgan_tf.pairs import drawn_positions
 from dermgan_tf.photographs import (
     PhotographsInfo,
@@ -65,6 +66,7 @@ def evaluate_unconditional(
     max_train_images: int | None = None,
     max_scenes: int = 500,
     seed: int = 0,
+    discriminator: Callable | None = None,
     progress: Callable = silent,
 ) -> UnconditionalEvaluation:
     """Judges a generator on a split of photographs.
@@ -84,12 +86,16 @@ def evaluate_unconditional(
             are compared with; copies of others are not found. None takes all.
         max_scenes: int ≥ 1. Images and held-out photographs that memory is judged by.
         seed: int. Of all draws. The images' own seeds count up from 0.
+        discriminator: of the same run, as from `load_run_discriminator`: is asked
+            whether it knows its training photographs by heart.
         progress: see `dermgan_tf.progress`.
 
     Returns:
         Metrics: format_version, generator, data, truncation, embedding; distances, as
-        of `judging.distances.overall_distances`; and memorization, as of
-        `judging.memorization.memorization`, or None without training photographs.
+        of `judging.distances.overall_distances`; memorization, as of
+        `judging.memorization.memorization`, and overfitting, as of
+        `judging.overfitting.overfitting`, of as many training photographs at most:
+        None without training photographs, or without a discriminator.
 
     Raises:
         InputError: if generator and photographs differ in size, the split is missing
@@ -103,7 +109,8 @@ def evaluate_unconditional(
     _require_fitting(generator, info, data_dir, train_info, train_data_dir)
     count = _count(info, data_dir, split, max_images)
     chosen = drawn_positions(info.counts[split], count, seed)
-    held_out = read_photographs_at(data_dir, split, chosen, domain)
+    held_out_at = data_dir, split, chosen, domain
+    held_out = read_photographs_at(*held_out_at)
     real = _embedded(
         progress(
             (photograph["image"] for _, photograph in held_out),
@@ -145,6 +152,15 @@ def evaluate_unconditional(
         sheets["closest_pairs"] = _closest_pairs(
             generator, truncation, remembered["closest"], train
         )
+    known = None
+    if discriminator and len(train.activations):
+        known = _overfitting(
+            discriminator,
+            train.some(count, seed),
+            [found for _, found in read_photographs_at(*held_out_at)],
+            paint_seeds(generator, range(count), truncation),
+            seed,
+        )
     metrics = {
         "format_version": FORMAT_VERSION,
         "generator": {
@@ -166,6 +182,7 @@ def evaluate_unconditional(
         "embedding": embedding.describe(),
         "distances": distances,
         "memorization": remembered,
+        "overfitting": known,
     }
     sheets |= {
         "seeds": seeds_sheet(generator, range(SEEDS_SHOWN), truncation),
@@ -204,6 +221,22 @@ def summary_lines(metrics: dict[str, Any]) -> list[str]:
         f"{memory['copies']} copies; "
         + (memory["undefined"] or f"memorised: {memory['memorised']}")
     )
+    if known := metrics["overfitting"]:
+        taken = known["taken_for_photographs"]
+        train, held_out, synthetic = (
+            f"{taken[kind]['value']:.1%}" for kind in ("train", "held_out", "synthetic")
+        )
+        r_v = known["r_v"]
+        ratio = "undefined"
+        if r_v["value"] is not None:
+            low, high = r_v["interval_95"]
+            ratio = f"{r_v['value']:.2f} ({low:.2f} to {high:.2f})"
+        lines.append(
+            f"the discriminator takes for photographs: {train} of "
+            f"{taken['train']['total']} it was trained on, {held_out} of held-out "
+            f"ones, {synthetic} of synthetic images; r_v (1: knows them by heart) "
+            f"{ratio}"
+        )
     return lines
 
 
@@ -242,6 +275,11 @@ class _Train:
         if count:
             self.activations = _embedded(self._images(photographs), embedding)
 
+    def some(self, count: int, seed: int) -> list[dict[str, Any]]:
+        """At most `count` of the photographs, drawn at random."""
+        rows = drawn_positions(len(self._positions), count, seed)
+        return [found for _, found in self._read(self._positions[rows])]
+
     def images_at(self, rows: Iterable[int]) -> dict[int, np.ndarray]:
         """Photographs by their row in `activations`."""
         rows = {int(self._positions[row]): row for row in rows}
@@ -255,6 +293,26 @@ class _Train:
     def _read(self, positions):
         data_dir, domain = self._where
         return read_photographs_at(data_dir, "train", positions, domain)
+
+
+def _overfitting(discriminator, train, held_out, painted, seed) -> dict[str, Any]:
+    """Of photographs, and of (seed, image) painted."""
+    synthetic = [
+        {"image": image, "case_id": f"seed {number}"} for number, image in painted
+    ]
+    kinds = {"train": train, "held_out": held_out, "synthetic": synthetic}
+    logits, cases = {}, {}
+    for kind, found in kinds.items():
+        images = np.stack([one["image"] for one in found])
+        batches = (
+            images[start : start + BATCH_SIZE].astype(np.float32) / 127.5 - 1
+            for start in range(0, len(images), BATCH_SIZE)
+        )
+        logits[kind] = np.concatenate(
+            [np.asarray(discriminator(batch))[:, 0] for batch in batches]
+        )
+        cases[kind] = [one["case_id"] for one in found]
+    return overfitting(logits, cases, seed)
 
 
 def _embedded(images: Iterable[np.ndarray], embedding: Embedding) -> np.ndarray:

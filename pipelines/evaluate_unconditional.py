@@ -28,6 +28,12 @@ def define_flags() -> None:
         None,
         "Folder that the generator was trained on, where that is not --data_dir.",
     )
+    flags.DEFINE_string(
+        "model_dir",
+        None,
+        "Folder of the run that the generator is of: tells whether its discriminator "
+        "knows the training photographs by heart.",
+    )
     flags.DEFINE_float(
         "truncation", 1.0, "Of the images, 0 to 1.", lower_bound=0, upper_bound=1
     )
@@ -40,6 +46,7 @@ def main(args) -> None:
     from dermgan_tf.output_folder import output_folder
     from dermgan_tf.photo_io import encode_png
     from dermgan_tf.run_record import write_run_record
+    from dermgan_tf.run_unconditional import load_run_discriminator, require_same_run
     from dermgan_tf.unconditional_evaluation import (
         evaluate_unconditional,
         summary_lines,
@@ -47,10 +54,14 @@ def main(args) -> None:
     from dermgan_tf.unconditional_generation import load_unconditional
 
     started = time.monotonic()
-    given = (args.saved_model, args.data_dir, args.train_data_dir)
+    given = (args.saved_model, args.data_dir, args.train_data_dir, args.model_dir)
     inputs = [path for path in given if path]
     with output_folder(args.output_dir, args.overwrite, inputs) as folder:
         generator = load_unconditional(args.saved_model)
+        discriminator = None
+        if args.model_dir:
+            discriminator, run_of = load_run_discriminator(args.model_dir)
+            require_same_run(generator, run_of, args.model_dir)
         evaluation = evaluate_unconditional(
             generator,
             args.data_dir,
@@ -64,6 +75,7 @@ def main(args) -> None:
             max_train_images=args.max_train_images,
             max_scenes=args.scenes,
             seed=args.seed,
+            discriminator=discriminator,
             progress=program.progress,
         )
         text = json.dumps(evaluation.metrics, indent=2, ensure_ascii=False) + "\n"

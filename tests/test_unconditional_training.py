@@ -27,8 +27,13 @@ from dermgan_tf.photographs import (
     read_photographs,
     read_photographs_info,
 )
-from dermgan_tf.run_unconditional import load_run_unconditional
+from dermgan_tf.run_unconditional import (
+    load_run_discriminator,
+    load_run_unconditional,
+    require_same_run,
+)
 from dermgan_tf.training_logs import read_history
+from dermgan_tf.unconditional_generation import load_unconditional
 from dermgan_tf.unconditional_training import train_unconditional
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -214,8 +219,17 @@ def test_the_generator_of_a_run(whole, tmp_path):
         assert len(ours) > 10
         for key, value in ours.items():
             np.testing.assert_array_equal(value, theirs[key])
-    with pytest.raises(InputError, match="is not a model folder: it has no model.json"):
-        load_run_unconditional(tmp_path)
+    network, description = load_run_discriminator(whole)
+    assert description["trained_steps"] == STEPS
+    network.save_weights(tmp_path / "ours.weights.h5")
+    ours = read_weights(tmp_path / "ours.weights.h5")
+    theirs = read_weights(whole / "discriminator.weights.h5")
+    assert len(ours) > 10
+    for key, value in ours.items():
+        np.testing.assert_array_equal(value, theirs[key])
+    for load in (load_run_unconditional, load_run_discriminator):
+        with pytest.raises(InputError, match="it has no model.json"):
+            load(tmp_path)
     (tmp_path / "model.json").write_text('{"kind": "CycleGAN"}')
     with pytest.raises(InputError, match="holds no run of train_unconditional"):
         load_run_unconditional(tmp_path)
@@ -260,7 +274,29 @@ def test_the_programs(data_dir, whole, exported, tmp_path):
     assert "memory: not judged" in done.stdout
     metrics = json.loads((tmp_path / "judged" / "metrics.json").read_text())
     assert metrics["embedding"]["name"] == "pixels:32"
-    assert metrics["memorization"] is None
+    assert metrics["memorization"] is None and metrics["overfitting"] is None
+
+    more = make_tiny_patches(tmp_path / "more", 24, held_out=8)
+    done = run_program(
+        "evaluate_unconditional",
+        *(f"--saved_model={exported}", f"--data_dir={more}", "--domain=pathology"),
+        *(f"--train_data_dir={data_dir}", f"--model_dir={whole}"),
+        *("--split=validation", "--embedding=pixels", "--trials=2"),
+        f"--output_dir={tmp_path / 'known'}",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "the discriminator takes for photographs: " in done.stdout
+    metrics = json.loads((tmp_path / "known" / "metrics.json").read_text())
+    known = metrics["overfitting"]
+    discriminator, _ = load_run_discriminator(whole)
+    for kind, folder, split in (
+        ("train", data_dir, "train"), ("held_out", more, "validation"),
+    ):  # fmt: skip
+        photos = read_photographs(folder, split, domain="pathology")
+        images = np.stack([photo["image"] for photo in photos]) / 127.5 - 1
+        logits = np.asarray(discriminator(images.astype(np.float32)))
+        assert known["taken_for_photographs"][kind]["total"] == len(images)
+        assert known["mean_logit"][kind] == pytest.approx(logits.mean(), rel=1e-4)
 
     done = run_program(
         "evaluate_unconditional",
@@ -269,6 +305,15 @@ def test_the_programs(data_dir, whole, exported, tmp_path):
     )
     assert done.returncode == 1 and done.stderr.count("\n") == 1
     assert "images of split 'test' are too few to judge by" in done.stderr
+
+
+def test_a_generator_of_another_state_is_not_the_runs(exported, whole):
+    saved = load_unconditional(exported)
+    _, description = load_run_discriminator(whole)
+    require_same_run(saved, description, whole)
+    for changed in ({"trained_steps": 24}, {"data_fingerprint": "0"}, {"seed": 4}):
+        with pytest.raises(InputError, match=f"its {next(iter(changed))} is .*export"):
+            require_same_run(saved, description | changed, whole)
 
 
 @pytest.mark.slow
@@ -281,6 +326,7 @@ tf.config.set_logical_device_configuration(cpu, two)
 from dermgan_tf import augmentation_strength
 from dermgan_tf.adversarial_training import RunOptions
 from dermgan_tf.strategies import make_strategy
+from dermgan_tf.unconditional_generation import load_unconditional
 from dermgan_tf.unconditional_training import train_unconditional
 augmentation_strength.ADJUST_EVERY, augmentation_strength.TARGET = 6, -2.0
 settings = {SETTINGS!r} | {{"checkpoint_every": 1, "keep_checkpoints": 9}}

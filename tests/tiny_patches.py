@@ -43,14 +43,19 @@ class SpotScene:
         return Scene(photo, skin, pathology, healthy if twin else None)
 
 
-def spot_scenes(count=12):
-    splits = ["train"] * (count - 4) + ["validation"] * 2 + ["test"] * 2
+def spot_scenes(count=12, held_out=2):
+    train = count - 2 * held_out
+    splits = ["train"] * train + ["validation"] * held_out + ["test"] * held_out
     return [SpotScene(i, split) for i, split in enumerate(splits)]
 
 
-def make_tiny_patches(folder, count=12):
-    """Writes 16 × 16 patches: about 2 of each domain a photo, 8 photos to train on."""
+def make_tiny_patches(folder, count=12, held_out=2):
+    """Writes 16 × 16 patches: about 2 of each domain a photo, of spot_scenes."""
     prepare_patches(
-        spot_scenes(count), folder, image_size=16, patches_per_photo=2, workers=1
+        spot_scenes(count, held_out),
+        folder,
+        image_size=16,
+        patches_per_photo=2,
+        workers=1,
     )
     return folder
