@@ -2,13 +2,12 @@
 
 Karras et al. 2020 (arXiv 2006.06676, section 3.1): the mean sign of the discriminator's
 logits on training images, r_t, is near 0 while it cannot tell them from synthetic ones,
-and 1 where it knows them by heart. Where it is above 0.6, images are changed a little
-more often, else a little less.
+and 1 where it knows them by heart. Where it is above a target, images are changed a
+little more often, else a little less.
 """
 
 import tensorflow as tf
 
-TARGET = 0.6
 # Training images over which the mean is taken and after which the strength moves: the
 # paper's 4 steps of 64.
 ADJUST_EVERY = 256
@@ -25,11 +24,13 @@ class AugmentationStrength(tf.Module):
         images: int ≥ 1. Training images in which the strength goes from 0 to 1 where
             r_t is above the target all the time; 500,000 in the paper, whose runs see
             25 million.
+        target: float < 1. The r_t that is aimed at; below −1 the strength only rises.
     """
 
-    def __init__(self, images: int):
+    def __init__(self, images: int, target: float):
         super().__init__(name="augmentation_strength")
         self.images = images
+        self.target = target
 
         def variable():  # replicas compute the same values
             return tf.Variable(
@@ -55,7 +56,7 @@ class AugmentationStrength(tf.Module):
         )
         signs, seen = self.signs + new[0], self.seen + new[1]
         due = seen >= ADJUST_EVERY
-        move = tf.sign(signs / seen - TARGET) * seen / self.images
+        move = tf.sign(signs / seen - self.target) * seen / self.images
         moved = tf.clip_by_value(self.value + move, 0.0, MAX_STRENGTH)
         self.value.assign(tf.where(due, moved, self.value))
         self.signs.assign(tf.where(due, 0.0, signs))

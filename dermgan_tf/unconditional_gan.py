@@ -12,6 +12,7 @@ from dermgan_tf.latent_networks import latents_of_seeds
 # al. 2020, "Analyzing and Improving the Image Quality of StyleGAN", appendix B).
 R1_EVERY = 16
 ADAPTATION_IMAGES = 100_000
+AUGMENTATION_TARGET = 0.6  # Karras et al. 2020, section 3.1
 _REAL_SALT, _SYNTHETIC_SALT = 201, 202
 
 
@@ -34,7 +35,8 @@ class UnconditionalGAN(AdversarialModel):
         generator: as of `build_latent_generator`.
         discriminator: as of `build_image_discriminator`.
         adaptive_augmentation: bool.
-        adaptation_images: int. As of `AugmentationStrength`.
+        adaptation_images, augmentation_target: int and float. images and target of
+            `AugmentationStrength`.
         seed: int. Decides all latents and changes of the training.
         ema_decay: float, 0…1. Of the generator's average, `ema_generator`; 0: none.
     """
@@ -49,6 +51,7 @@ class UnconditionalGAN(AdversarialModel):
         discriminator: keras.Model,
         adaptive_augmentation: bool = True,
         adaptation_images: int = ADAPTATION_IMAGES,
+        augmentation_target: float = AUGMENTATION_TARGET,
         seed: int = 0,
         ema_decay: float = 0.999,
         **kwargs,
@@ -58,11 +61,12 @@ class UnconditionalGAN(AdversarialModel):
         self.latent_size = generator.input_shape[-1]
         self.adaptive_augmentation = adaptive_augmentation
         self.adaptation_images = adaptation_images
+        self.augmentation_target = augmentation_target
         self.strength = None
         if adaptive_augmentation:
             from dermgan_tf.augmentation_strength import AugmentationStrength
 
-            self.strength = AugmentationStrength(adaptation_images)
+            self.strength = AugmentationStrength(adaptation_images, augmentation_target)
 
     def call(self, latent):
         """Paints latents, float32 [N, L], with the averaged generator if there is one.
@@ -112,6 +116,7 @@ class UnconditionalGAN(AdversarialModel):
             **super().get_config(),
             "adaptive_augmentation": self.adaptive_augmentation,
             "adaptation_images": self.adaptation_images,
+            "augmentation_target": self.augmentation_target,
         }
 
     def _penalty_when_due(self, images):

@@ -32,6 +32,7 @@ from dermgan_tf.training_callbacks import SampleSheets, as_bytes
 from dermgan_tf.training_steps import AdversarialTask
 from dermgan_tf.unconditional_gan import (
     ADAPTATION_IMAGES,
+    AUGMENTATION_TARGET,
     UnconditionalGAN,
     default_r1_weight,
 )
@@ -54,6 +55,7 @@ def train_unconditional(
     domain: str | None = None,
     adaptive_augmentation: bool = True,
     adaptation_images: int = ADAPTATION_IMAGES,
+    augmentation_target: float = AUGMENTATION_TARGET,
     loss_weights: Mapping[str, float] | None = None,
 ) -> TrainingResult:
     """Trains an `UnconditionalGAN`, or goes on with the one in `model_dir`.
@@ -68,7 +70,8 @@ def train_unconditional(
         options: how long, how large, where, in what numbers. Their defaults are those
             of translation: take beta_1 0 for Adam, as the papers do, and LEARNING_RATE.
         domain: "healthy" or "pathology", of patches.
-        adaptive_augmentation, adaptation_images: as of `UnconditionalGAN`.
+        adaptive_augmentation, adaptation_images, augmentation_target: as of
+            `UnconditionalGAN`.
         loss_weights: {"r1": γ}; by default as of `default_r1_weight`.
 
     Raises:
@@ -76,6 +79,11 @@ def train_unconditional(
     """
     options = options.settled()
     require_counts({"adaptation_images": adaptation_images})
+    if not augmentation_target < 1:
+        raise InputError(
+            f"augmentation_target must be below 1, got {augmentation_target}: no mean "
+            "of signs is above 1"
+        )
     if options.mixed_precision == "float16":
         raise InputError(
             "mixed_precision float16 is too narrow for the gradient penalty, whose "
@@ -88,6 +96,7 @@ def train_unconditional(
     task.settings |= {
         "adaptive_augmentation": adaptive_augmentation,
         "adaptation_images": adaptation_images if adaptive_augmentation else None,
+        "augmentation_target": augmentation_target if adaptive_augmentation else None,
         "loss_weights": {"r1": r1, **(loss_weights or {})},
     }
     return run_training(task, model_dir, options)
@@ -161,13 +170,18 @@ def build_unconditional(
 ) -> UnconditionalGAN:
     """Builds the model of a run, of random weights, from what model.json says."""
     size, filters = settings["image_size"], settings["base_filters"]
+    adaptation = {
+        name: settings[name]
+        for name in ("adaptation_images", "augmentation_target")
+        if settings[name] is not None
+    }
     return UnconditionalGAN(
         build_latent_generator(size, filters, settings["latent_size"]),
         build_image_discriminator(size, filters),
         adaptive_augmentation=settings["adaptive_augmentation"],
-        adaptation_images=settings["adaptation_images"] or ADAPTATION_IMAGES,
         seed=seed,
         ema_decay=ema_decay,
+        **adaptation,
     )
 
 

@@ -45,6 +45,15 @@ def define_flags():
         "Training images in which the changes' probability can go from 0 to 1.",
         lower_bound=1,
     )
+    flags.DEFINE_float(
+        "augmentation_target",
+        0.6,
+        "The changes come more often where the mean sign of the discriminator's logits "
+        "on training images (real_sign) is above this, else less often; -1 to 1. Lower "
+        "it where evaluate_unconditional --model_dir says that photographs are known "
+        "by heart.",
+        upper_bound=1,
+    )
     define_loss_flags(LOSS_WEIGHTS)
 
 
@@ -69,6 +78,7 @@ def main(args):
         domain=args.domain,
         adaptive_augmentation=args.adaptive_augmentation,
         adaptation_images=args.adaptation_images,
+        augmentation_target=args.augmentation_target,
         loss_weights=given_weights(args, LOSS_WEIGHTS),
     )
     end_run("train_unconditional", args, strategy, stop, result)

@@ -11,7 +11,6 @@ from dermgan_tf import image_augmentation
 from dermgan_tf.augmentation_strength import (
     ADJUST_EVERY,
     MAX_STRENGTH,
-    TARGET,
     AugmentationStrength,
 )
 from dermgan_tf.image_augmentation import augment
@@ -172,9 +171,9 @@ def test_normal_numbers():
     np.testing.assert_array_equal(seeded_normal(tf.constant([7]), 7, 64)[0], numbers[7])
 
 
-@pytest.mark.parametrize("batch", [32, 100])
-def test_the_strength_moves_as_the_paper_says(batch):
-    strength = AugmentationStrength(images=1000)
+@pytest.mark.parametrize(("batch", "target"), [(32, 0.6), (100, 0.6), (32, 0.4)])
+def test_the_strength_moves_as_the_paper_says(batch, target):
+    strength = AugmentationStrength(images=1000, target=target)
     rng = np.random.default_rng(0)
     value, signs, seen = 0.0, 0.0, 0
     values = []
@@ -185,9 +184,13 @@ def test_the_strength_moves_as_the_paper_says(batch):
         strength.update(tf.constant(logits))
         signs, seen = signs + np.sign(logits).sum(), seen + batch
         if seen >= ADJUST_EVERY:
-            value += np.sign(signs / seen - TARGET) * seen / 1000
+            value += np.sign(signs / seen - target) * seen / 1000
             value = min(max(value, 0.0), MAX_STRENGTH)
             signs, seen = 0.0, 0
         values.append(value)
         assert float(strength.value) == pytest.approx(value, abs=1e-5)
     assert max(values[:20]) > 0.5 and values[39] == 0 and max(values[40:]) > 0.5
+    before = float(strength.value)
+    for _ in range(2):  # the first may end a count that was begun
+        strength.update(tf.constant([[1.0], [1.0], [1.0], [-1.0]] * ADJUST_EVERY))
+    assert (float(strength.value) > before) == (target < 0.5)

@@ -207,9 +207,10 @@ def test_the_penalty_trains_the_discriminator_every_16th_step():
 
 
 def test_a_model_is_built_again_from_its_config():
-    model = gan(adaptation_images=77, seed=5)
+    model = gan(adaptation_images=77, augmentation_target=0.25, seed=5)
     copy = UnconditionalGAN.from_config(model.get_config())
     assert copy.adaptation_images == copy.strength.images == 77
+    assert copy.augmentation_target == copy.strength.target == 0.25
     assert copy.seed == 5 and copy.latent_size == 8
     assert [w.shape for w in copy.weights] == [w.shape for w in model.weights]
 

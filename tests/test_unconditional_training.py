@@ -47,7 +47,11 @@ SETTINGS = {
     "adam_beta_1": 0.0,
     "seed": 3,
 }
-ARGUMENTS = {"domain": "pathology", "adaptation_images": 40}
+ARGUMENTS = {
+    "domain": "pathology",
+    "adaptation_images": 40,
+    "augmentation_target": -2.0,
+}
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +61,7 @@ def data_dir(tmp_path_factory):
 
 def train(data_dir, model_dir):
     # Every three steps, and always up: the logits of so short a run all have one sign.
-    augmentation_strength.ADJUST_EVERY, augmentation_strength.TARGET = 6, -2.0
+    augmentation_strength.ADJUST_EVERY = 6
     options = RunOptions(steps=STEPS, deterministic=True, **SETTINGS)
     train_unconditional(data_dir, model_dir, options, **ARGUMENTS)
 
@@ -150,6 +154,8 @@ def test_what_a_run_leaves(data_dir, whole):
     [
         ({"adaptive_augmentation": False}, {}, "has adaptive_augmentation True"),
         ({"adaptation_images": 50}, {}, "has adaptation_images 40, this call asks"),
+        ({"augmentation_target": 0.3}, {}, "has augmentation_target -2.0, this call"),
+        ({"augmentation_target": 1.0}, {}, "target must be below 1, got 1"),
         ({"loss_weights": {"r1": 2}}, {}, "has r1_weight 0.0256, this call asks for 2"),
         ({"domain": "healthy"}, {}, "trained on data of domain pathology|has domain"),
         ({}, {"batch_size": 500}, "photographs, fewer than one batch of 500"),
@@ -328,7 +334,7 @@ from dermgan_tf.adversarial_training import RunOptions
 from dermgan_tf.strategies import make_strategy
 from dermgan_tf.unconditional_generation import load_unconditional
 from dermgan_tf.unconditional_training import train_unconditional
-augmentation_strength.ADJUST_EVERY, augmentation_strength.TARGET = 6, -2.0
+augmentation_strength.ADJUST_EVERY = 6
 settings = {SETTINGS!r} | {{"checkpoint_every": 1, "keep_checkpoints": 9}}
 for name in ("mirrored", "one_device"):
     options = RunOptions(
