@@ -171,7 +171,7 @@ def test_normal_numbers():
     np.testing.assert_array_equal(seeded_normal(tf.constant([7]), 7, 64)[0], numbers[7])
 
 
-@pytest.mark.parametrize(("batch", "target"), [(32, 0.6), (100, 0.6), (32, 0.4)])
+@pytest.mark.parametrize(("batch", "target"), [(32, 0.6), (100, 0.6), (100, 0.4)])
 def test_the_strength_moves_as_the_paper_says(batch, target):
     strength = AugmentationStrength(images=1000, target=target)
     rng = np.random.default_rng(0)
@@ -190,7 +190,7 @@ def test_the_strength_moves_as_the_paper_says(batch, target):
         values.append(value)
         assert float(strength.value) == pytest.approx(value, abs=1e-5)
     assert max(values[:20]) > 0.5 and values[39] == 0 and max(values[40:]) > 0.5
-    before = float(strength.value)
+    strength.value.assign(before := 0.3)
     for _ in range(2):  # the first may end a count that was begun
         strength.update(tf.constant([[1.0], [1.0], [1.0], [-1.0]] * ADJUST_EVERY))
-    assert (float(strength.value) > before) == (target < 0.5)
+    assert (strength.value > before) == (target < 0.5)
