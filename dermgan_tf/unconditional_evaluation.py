@@ -201,12 +201,12 @@ def summary_lines(metrics: dict[str, Any]) -> list[str]:
         f"synthetic images, truncation {metrics['truncation']:g}; embedding "
         f"{metrics['embedding']['name']}"
     ]
-    for name, title in (("synthetic_real", "synthetic"), ("real_real", "real")):
+    for name in ("synthetic_real", "real_real"):
         part = distances[name]
         trials = part["frechet_trials"]
         low, high = trials["interval_95"]
         lines.append(
-            f"{title} against real: Fréchet {trials['mean']:.4g} ({low:.4g} to "
+            f"{part['compared']}: Fréchet {trials['mean']:.4g} ({low:.4g} to "
             f"{high:.4g}; {trials['trials']} trials of {trials['sample_size']}), "
             f"kernel {part['kernel_distance']:.4g}, precision {part['precision']:.3f}, "
             f"recall {part['recall']:.3f}"

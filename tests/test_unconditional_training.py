@@ -276,7 +276,7 @@ def test_the_programs(data_dir, whole, exported, tmp_path):
         f"--output_dir={tmp_path / 'judged'}",
     )
     assert done.returncode == 0, done.stderr
-    assert "synthetic against real: Fréchet" in done.stdout
+    assert "synthetic images, as many real train images: Fréchet" in done.stdout
     assert "memory: not judged" in done.stdout
     metrics = json.loads((tmp_path / "judged" / "metrics.json").read_text())
     assert metrics["embedding"]["name"] == "pixels:32"
