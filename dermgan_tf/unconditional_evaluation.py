@@ -226,11 +226,10 @@ def summary_lines(metrics: dict[str, Any]) -> list[str]:
         train, held_out, synthetic = (
             f"{taken[kind]['value']:.1%}" for kind in ("train", "held_out", "synthetic")
         )
-        r_v = known["r_v"]
-        ratio = "undefined"
-        if r_v["value"] is not None:
-            low, high = r_v["interval_95"]
-            ratio = f"{r_v['value']:.2f} ({low:.2f} to {high:.2f})"
+        value, interval = known["r_v"]["value"], known["r_v"]["interval_95"]
+        ratio = "undefined" if value is None else f"{value:.2f}"
+        if interval:
+            ratio += f" ({interval[0]:.2f} to {interval[1]:.2f})"
         lines.append(
             f"the discriminator takes for photographs: {train} of "
             f"{taken['train']['total']} it was trained on, {held_out} of held-out "

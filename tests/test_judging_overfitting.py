@@ -73,6 +73,12 @@ def test_photographs_of_few_cases_tell_less():
     assert widths[1] > 2 * widths[0]
 
 
+def test_one_case_has_no_interval():
+    one = {"held_out": ["a", "a"]}
+    found = judged([3.0, 1.0], [1.0, 0.0], [-1.0, -3.0], cases=one)
+    assert found["r_v"] == {"value": pytest.approx(0.375), "interval_95": None}
+
+
 def test_undefined_where_synthetic_images_are_judged_as_well():
     found = judged([1.0, 1.0], [0.0, 0.0], [2.0, 2.0])
     assert found["r_v"] == {"value": None, "interval_95": None}

@@ -34,15 +34,19 @@ def overfitting(
         dict of taken_for_photographs: shares of positive logits by kind, as of
         `judging.intervals.share`; mean_logit: floats by kind; r_v: value and
         interval_95 over resampled cases, both None where photographs trained on are
-        judged no better than synthetic images.
+        judged no better than synthetic images, and the interval where all of a kind
+        are of one case.
     """
     draws = {
         kind: _means(logits[kind], cases[kind], seed + number)
         for number, kind in enumerate(("train", "held_out", "synthetic"))
     }
-    ratios = _ratio(*(resampled for _, resampled in draws.values()))
     value = float(_ratio(*(mean for mean, _ in draws.values())))
-    defined = not np.isnan(value)
+    defined, interval = not np.isnan(value), None
+    if defined and min(len(set(cases[kind])) for kind in ("train", "held_out")) > 1:
+        interval = percentile_interval(
+            _ratio(*(resampled for _, resampled in draws.values()))
+        )
     return {
         "taken_for_photographs": {
             kind: share(np.asarray(logits[kind]) > 0, cases[kind]) for kind in draws
@@ -50,7 +54,7 @@ def overfitting(
         "mean_logit": {kind: float(mean) for kind, (mean, _) in draws.items()},
         "r_v": {
             "value": value if defined else None,
-            "interval_95": percentile_interval(ratios) if defined else None,
+            "interval_95": interval,
         },
     }
 
