@@ -2,7 +2,7 @@
 
 import pathlib
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 PROGRAMS = [
     "quickstart",
@@ -42,21 +42,10 @@ setup(
     long_description=pathlib.Path(__file__).with_name("README.md").read_text("utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    packages=[
-        "dermgan_tf",
-        "dermgan_tf.datasets",
-        "dermgan_tf.image_atlas",
-        "dermgan_tf.importers",
-        "dermgan_tf.judging",
-        "dermgan_tf.metrics",
-        "dermgan_tf.phantom",
-        "dermgan_tf.reader_study",
-        "dermgan_tf.web",
-        "pipelines",
-    ],
+    packages=find_packages(include=["dermgan_tf*", "pipelines*"]),
     package_data={
-        "dermgan_tf": ["templates/*.html"],
-        "dermgan_tf.web": ["templates/*.html", "templates/*/*.html", "static/*"],
+        "dermgan_tf.reports": ["templates/*.html"],
+        "dermgan_tf.apps.web": ["templates/*.html", "templates/*/*.html", "static/*"],
     },
     python_requires=">=3.10,<3.14",
     install_requires=[
@@ -81,7 +70,7 @@ setup(
         "tensorboard>=2.18,<2.22",
     ],
     extras_require={
-        # TF-GAN's own distances and losses; see dermgan_tf/tfgan.py.
+        # TF-GAN's own distances and losses; see dermgan_tf/metrics/tfgan.py.
         "tfgan": [
             "tensorflow-gan==2.1.0",
             "tensorflow-probability>=0.24,<0.26",
@@ -97,7 +86,7 @@ setup(
         "beam": ["apache-beam>=2.60,<3"],
         # What the command line of TensorFlow Datasets imports and does not install.
         "tfds": ["apache-beam>=2.60,<3", "mlcroissant>=1.0.9"],
-        # tests/test_metric_peers.py compares distances with it; it needs PyTorch.
+        # tests/metrics/test_peers.py compares distances with it; it needs PyTorch.
         "peers": ["torch-fidelity>=0.4,<0.5"],
         # The peers of benchmarks/; of PyTorch the CPU build is enough.
         "benchmark": ["dermgan_tf[tfgan]", "torch>=2.4"],

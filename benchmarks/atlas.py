@@ -23,13 +23,13 @@ import numpy as np
 from absl import flags
 from PIL import Image
 
-from dermgan_tf.image_atlas.about import About
-from dermgan_tf.image_atlas.colour_texture import ColourTexture
-from dermgan_tf.image_atlas.filters import Filters
-from dermgan_tf.image_atlas.query import admitted_by, vector_of
-from dermgan_tf.image_atlas.store import AtlasStore, Facts, NewImage
-from dermgan_tf.image_atlas.vectors import unit_vectors
-from pipelines import program
+from dermgan_tf.apps.atlas.about import About
+from dermgan_tf.apps.atlas.colour_texture import ColourTexture
+from dermgan_tf.apps.atlas.filters import Filters
+from dermgan_tf.apps.atlas.query import admitted_by, vector_of
+from dermgan_tf.apps.atlas.store import AtlasStore, Facts, NewImage
+from dermgan_tf.apps.atlas.vectors import unit_vectors
+from pipelines.shared import program
 
 CONDITIONS = tuple(f"condition {number:02d}" for number in range(1, 28))
 SIDE, KEPT = 48, 10

@@ -25,7 +25,7 @@ import time
 from absl import flags
 
 from benchmarks import contenders
-from pipelines import program
+from pipelines.shared import program
 
 CROPS = contenders.CROPS_PER_PHOTO
 TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
@@ -89,11 +89,11 @@ def measure_speed(args, folder, size):
 def measure_worker(args, folder, size):
     import cv2
 
-    from dermgan_tf.annotations import annotations_vocabulary, read_annotations
-    from dermgan_tf.beam_pairs import _Cutter
-    from dermgan_tf.photo_jobs import photo_jobs
-    from dermgan_tf.photo_pairs import pairs_of_photo
-    from dermgan_tf.photo_sources import AnnotatedPhoto
+    from dermgan_tf.pairs.beam import _Cutter
+    from dermgan_tf.pairs.cutting import pairs_of_photo
+    from dermgan_tf.pairs.jobs import photo_jobs
+    from dermgan_tf.pairs.photo_sources import AnnotatedPhoto
+    from dermgan_tf.photos.annotations import annotations_vocabulary, read_annotations
 
     cv2.setNumThreads(1)
     annotations, _ = read_annotations(drawn_photos(folder, args.photos, size))

@@ -1,9 +1,9 @@
 """Simulates classifiers whose true scores are known, and compares them as users' are.
 
-Counts how often the 95 % intervals of `dermgan_tf.comparison` hold the true score or
-difference, and how often it tells ways of training apart that are alike. Cases have one
-to three photos with errors in common; training seeds differ in how good they are.
-Prints tables in Markdown: percent of the simulations, with Wilson's 95 % interval.
+Counts how often the 95 % intervals of `dermgan_tf.studies.comparison` hold the true
+score or difference, and how often it tells ways of training apart that are alike. Cases
+have one to three photos with errors in common; training seeds differ in how good they
+are. Prints tables in Markdown: percent of the simulations, with Wilson's 95 % interval.
 """
 
 import collections
@@ -16,10 +16,10 @@ from absl import flags
 from sklearn.metrics import f1_score, roc_auc_score
 from statsmodels.stats.proportion import proportion_confint
 
-from dermgan_tf.comparison import compare
-from dermgan_tf.comparison_arms import Arm
-from dermgan_tf.predictions import Predictions
-from pipelines import program
+from dermgan_tf.classifier.predictions import Predictions
+from dermgan_tf.studies.arms import Arm
+from dermgan_tf.studies.comparison import compare
+from pipelines.shared import program
 
 SCORES = ("top_1", "macro_f1", "macro_auc", "rarest_f1")
 # Normal deviates of a photo's logits: by case; by case and arm; by photo and network.

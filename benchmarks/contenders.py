@@ -85,7 +85,7 @@ def fit_ours(case: Case, data_dir: str, stopwatch: Stopwatch) -> None:
     """`fit` with pairs read from disk."""
     import keras
 
-    from dermgan_tf.pairs import load_pairs
+    from dermgan_tf.pairs.pairs import load_pairs
 
     class Timed(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
@@ -170,8 +170,8 @@ def paint_pytorch(case: Case, stopwatch: Stopwatch, way: str) -> None:
 
 def export_ours(case: Case, path: str) -> None:
     """Writes the SavedModel that `paint_ours` loads."""
-    from dermgan_tf.saved_model import export_saved_model
-    from dermgan_tf.vocabulary import Vocabulary
+    from dermgan_tf.models.dermgan.served import export_saved_model
+    from dermgan_tf.photos.vocabulary import Vocabulary
 
     generator = build_dermgan(case).generator
     export_saved_model(generator, Vocabulary(["melanoma", "eczema"]), path)
@@ -225,9 +225,9 @@ def prepare_pairs(photos: str, image_size: int, stopwatch: Stopwatch) -> None:
     """Pairs from annotated photographs on disk, in one process."""
     import cv2
 
-    from dermgan_tf.annotations import annotations_vocabulary, read_annotations
-    from dermgan_tf.photo_sources import AnnotatedPhoto
-    from dermgan_tf.prepare import prepare_pairs
+    from dermgan_tf.pairs.photo_sources import AnnotatedPhoto
+    from dermgan_tf.pairs.prepare import prepare_pairs
+    from dermgan_tf.photos.annotations import annotations_vocabulary, read_annotations
 
     cv2.setNumThreads(1)
     annotations, _ = read_annotations(pathlib.Path(photos) / "annotations.jsonl")
@@ -261,7 +261,7 @@ def bare_crops(path: str, image_size: int) -> list[np.ndarray]:
     """The PNGs of a photo's crops, by the least that they take."""
     import cv2
 
-    settings = [  # as `dermgan_tf.photo_pairs` has them for photographs
+    settings = [  # as `dermgan_tf.pairs.cutting` has them for photographs
         *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP),
         *(cv2.IMWRITE_PNG_COMPRESSION, 1),
         *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE),
@@ -305,7 +305,7 @@ def frechet_ours(shape: tuple[int, int], stopwatch: Stopwatch) -> None:
 
 
 def frechet_tfgan(shape: tuple[int, int], stopwatch: Stopwatch) -> None:
-    from dermgan_tf.tfgan import tfgan
+    from dermgan_tf.metrics.tfgan import tfgan
 
     distance = tfgan.eval.frechet_classifier_distance_from_activations
     a, b = _activations(shape)
@@ -341,7 +341,7 @@ def build_dermgan(case: Case, form: str = "auto"):
     layer = dg.ResizeConv2D
     if upsampling == "resize_conv" and form != "auto":
         layer = functools.partial(dg.ResizeConv2D, form=form)
-    with mock.patch("dermgan_tf.generator.ResizeConv2D", layer):
+    with mock.patch("dermgan_tf.models.dermgan.networks.ResizeConv2D", layer):
         gan = dg.DermGAN(
             dg.build_generator(case.image_size, case.base_filters, upsampling),
             dg.build_discriminator(case.image_size, case.base_filters),

@@ -1,9 +1,10 @@
 """Plants copies of photos, and counts how many the two searches for copies find.
 
 Some cases are held out. Copies of their photos are changed in many ways, and saved as
-JPEG in a temporary folder (at quality 90, unless told). `dermgan_tf.duplicates` looks
-for them among all photos, `dermgan_tf.leakage` compares them with the held-out photos.
-False are those that are put together with another photo than their own. Prints tables.
+JPEG in a temporary folder (at quality 90, unless told).
+`dermgan_tf.inspection.duplicates` looks for them among all photos,
+`dermgan_tf.classifier.leakage` compares them with the held-out photos. False are those
+that are put together with another photo than their own. Prints tables.
 """
 
 import collections
@@ -18,10 +19,10 @@ import cv2
 import numpy as np
 from absl import flags
 
-from dermgan_tf import annotations as jsonl
-from dermgan_tf import photo_io
-from dermgan_tf.duplicates import find_duplicates, read_prints
-from pipelines import program
+from dermgan_tf.inspection.duplicates import find_duplicates, read_prints
+from dermgan_tf.photos import annotations as jsonl
+from dermgan_tf.photos import photo_io
+from pipelines.shared import program
 
 
 def scaled(factor):
@@ -84,7 +85,7 @@ def main(args):
         planted = plant(args, pathlib.Path(folder))
         shown, rows = search_prints(planted, times)
         if args.embedding:
-            from dermgan_tf.embeddings import build_embedding
+            from dermgan_tf.metrics.embeddings import build_embedding
 
             embedding = build_embedding(args.embedding, args.embedding_weights)
             found = search_embedded(planted, shown, embedding, times)
@@ -155,8 +156,8 @@ def search_prints(planted, times):
 
 
 def search_embedded(planted, shown, embedding, times):
-    from dermgan_tf.labelled_reading import file_names, read_labelled_splits
-    from dermgan_tf.leakage import HeldOutPhotos, named_pairs
+    from dermgan_tf.classifier.labelled_reading import file_names, read_labelled_splits
+    from dermgan_tf.classifier.leakage import HeldOutPhotos, named_pairs
 
     parts, _ = read_labelled_splits(planted.folder / "annotations.jsonl", IMAGE_SIZE)
     held_out, images = parts["test"], parts["train"]

@@ -9,7 +9,7 @@ import time
 
 from absl import flags
 
-from pipelines import program
+from pipelines.shared import program
 
 
 def define_flags():

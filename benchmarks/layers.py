@@ -17,7 +17,7 @@ from benchmarks import flops
 from benchmarks.contenders import Case, build_dermgan, matrix_product
 from dermgan_tf.output_folder import atomic_write
 from dermgan_tf.progress import silent
-from pipelines import program
+from pipelines.shared import program
 
 PRODUCT_SIZES = (2048, 4096)
 

@@ -15,7 +15,7 @@ from typing import Any
 from absl import flags
 
 from dermgan_tf.output_folder import atomic_write
-from pipelines import program
+from pipelines.shared import program
 
 BATCH_SIZE = 4
 SAMPLE = 256  # pairs that bare decoding goes through in circles
@@ -90,7 +90,7 @@ def _wait_until_idle() -> None:
 
 
 def _load(data_dir) -> Iterator[int]:
-    from dermgan_tf.pairs import load_pairs
+    from dermgan_tf.pairs.pairs import load_pairs
 
     for _ in load_pairs(data_dir, "train", BATCH_SIZE, repeat=True):
         yield BATCH_SIZE
@@ -121,7 +121,7 @@ def _pngs(data_dir) -> Iterator[tuple[bytes, bytes]]:
     """The encoded maps and crops for training."""
     import tensorflow as tf
 
-    from dermgan_tf.pairs import read_pairs_info
+    from dermgan_tf.pairs.pairs import read_pairs_info
 
     for shard in read_pairs_info(data_dir).shards["train"]:
         path = os.path.join(data_dir, shard["file"])

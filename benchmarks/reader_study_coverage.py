@@ -15,9 +15,9 @@ from absl import flags
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
-from dermgan_tf.reader_study import crossed
-from dermgan_tf.reader_study.analysis import chance_p, d_prime, difference
-from pipelines import program
+from dermgan_tf.apps.reader_study import crossed
+from dermgan_tf.apps.reader_study.analysis import chance_p, d_prime, difference
+from pipelines.shared import program
 
 
 @dataclasses.dataclass(frozen=True)

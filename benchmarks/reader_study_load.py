@@ -21,11 +21,11 @@ import urllib.parse
 import numpy as np
 from absl import flags
 
-from dermgan_tf.reader_study.build import Settings, build_study
-from dermgan_tf.reader_study.pools import Candidate
-from dermgan_tf.reader_study.store import AnswerStore
-from dermgan_tf.reader_study.study import ANSWERS_FILE, read_study
-from pipelines import program
+from dermgan_tf.apps.reader_study.build import Settings, build_study
+from dermgan_tf.apps.reader_study.pools import Candidate
+from dermgan_tf.apps.reader_study.store import AnswerStore
+from dermgan_tf.apps.reader_study.study import ANSWERS_FILE, read_study
+from pipelines.shared import program
 
 RETRY_SECONDS, GIVE_UP_SECONDS = 0.2, 90.0
 MAX_PARTICIPANTS, MAX_SECONDS = 500, 600

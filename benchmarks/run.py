@@ -9,7 +9,7 @@ import tempfile
 
 from absl import flags
 
-from pipelines import program
+from pipelines.shared import program
 
 TASKS = "training,inference,forms,layers,fit,loading,preparing,phantoms,frechet"
 DTYPES = "float32,bfloat16"

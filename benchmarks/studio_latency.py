@@ -15,7 +15,7 @@ import urllib.parse
 import numpy as np
 from absl import flags
 
-from pipelines import program
+from pipelines.shared import program
 
 BATCHES = {
     "1 picture": {"series": "variants", "variants": 1},
@@ -32,8 +32,8 @@ def define_flags():
 
 def main(args):
     program.load_tensorflow()
-    from dermgan_tf.generation import load_generator
-    from dermgan_tf.web.studio import StudioPages, require_painting
+    from dermgan_tf.apps.studio.pages import StudioPages, require_painting
+    from dermgan_tf.generation.painting import load_generator
 
     generator = load_generator(args.saved_model)
     require_painting(generator, args.saved_model)
@@ -55,8 +55,8 @@ def served(pages):
     """Yields the port."""
     import uvicorn
 
-    from dermgan_tf.web import serving
-    from dermgan_tf.web.application import make_application
+    from dermgan_tf.apps.web import serving
+    from dermgan_tf.apps.web.application import make_application
 
     bound = serving.bind("127.0.0.1", 0)
     address = serving.address_of(bound, "127.0.0.1", "", "")

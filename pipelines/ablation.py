@@ -9,8 +9,8 @@ import time
 
 from absl import flags
 
-from pipelines import program
-from pipelines.study_flags import (
+from pipelines.shared import program
+from pipelines.shared.study_flags import (
     RATES,
     SHARED,
     announce,
@@ -74,9 +74,9 @@ def define_flags() -> None:
 
 def main(args) -> None:
     program.load_tensorflow()
-    from dermgan_tf.ablation import run_ablation
-    from dermgan_tf.embeddings import build_embedding
+    from dermgan_tf.metrics.embeddings import build_embedding
     from dermgan_tf.run_record import write_run_record
+    from dermgan_tf.studies.ablation import run_ablation
 
     started = time.monotonic()
     weights = {name: getattr(args, f"{name}_weight") for name in LOSS_WEIGHTS}
@@ -116,7 +116,7 @@ def main(args) -> None:
 
 
 def print_table(metrics) -> None:
-    from dermgan_tf.report import format_interval, format_number
+    from dermgan_tf.reports.page import format_interval, format_number
 
     real = metrics["real_real"]["frechet_trials"]
     print(f"embedding: {metrics['embedding']['name']}, {real['sample_size']} images")

@@ -15,8 +15,8 @@ import time
 
 from absl import flags
 
-from pipelines import program
-from pipelines.classifier_flags import (
+from pipelines.shared import program
+from pipelines.shared.classifier_flags import (
     copies_embedding,
     define_copy_flags,
     define_network_flags,
@@ -28,8 +28,8 @@ from pipelines.classifier_flags import (
     read_synthetic_of,
     training_arguments,
 )
-from pipelines.comparison_flags import define_comparison_flags
-from pipelines.study_flags import announce
+from pipelines.shared.comparison_flags import define_comparison_flags
+from pipelines.shared.study_flags import announce
 
 
 def define_flags() -> None:
@@ -114,11 +114,11 @@ def main(args) -> None:
     train_cases = numbers(args.train_cases, int, "train_cases", every="all")
     folders = synthetic_folders(args)
     program.load_tensorflow()
-    from dermgan_tf.augmentation_arms import SyntheticSet
-    from dermgan_tf.augmentation_report import summary_lines
-    from dermgan_tf.augmentation_study import run_augmentation_study
     from dermgan_tf.errors import write_rejects
+    from dermgan_tf.reports.augmentation import summary_lines
     from dermgan_tf.run_record import write_run_record
+    from dermgan_tf.studies.augmentation import run_augmentation_study
+    from dermgan_tf.studies.augmentation_arms import SyntheticSet
 
     started = time.monotonic()
     splits, rejects = read_photographs(args)
@@ -200,8 +200,8 @@ def read_more_real(args, conditions):
 
     import numpy as np
 
-    from dermgan_tf import pairs, patches
-    from dermgan_tf.labelled_sources import open_source
+    from dermgan_tf.classifier.labelled_sources import open_source
+    from dermgan_tf.pairs import pairs, patches
 
     folder = pathlib.Path(args.more_real)
     infos = [folder / kind.INFO_FILE for kind in (pairs, patches)]

@@ -11,8 +11,8 @@ import time
 
 from absl import flags
 
-from pipelines import program
-from pipelines.comparison_flags import define_comparison_flags
+from pipelines.shared import program
+from pipelines.shared.comparison_flags import define_comparison_flags
 
 
 def define_flags() -> None:
@@ -39,16 +39,16 @@ def define_flags() -> None:
 
 
 def main(args) -> None:
-    from dermgan_tf.comparison import compare
-    from dermgan_tf.comparison_arms import (
+    from dermgan_tf.output_folder import output_folder
+    from dermgan_tf.reports.comparison_report import summary_lines, write_comparison
+    from dermgan_tf.run_record import write_run_record
+    from dermgan_tf.studies.arms import (
         parse_arms,
         read_arms,
         read_train_counts,
         train_counts,
     )
-    from dermgan_tf.comparison_report import summary_lines, write_comparison
-    from dermgan_tf.output_folder import output_folder
-    from dermgan_tf.run_record import write_run_record
+    from dermgan_tf.studies.comparison import compare
 
     started = time.monotonic()
     paths = parse_arms(args.arm)

@@ -9,7 +9,7 @@ import time
 
 from absl import flags
 
-from pipelines import program
+from pipelines.shared import program
 
 
 def define_flags():
@@ -37,9 +37,9 @@ def define_flags():
 def main(args):
     if args.data_dir:
         program.load_tensorflow()
-    from dermgan_tf.describe import describe_annotations, describe_pairs
-    from dermgan_tf.describe_report import summary_lines, write_description
+    from dermgan_tf.inspection.description import describe_annotations, describe_pairs
     from dermgan_tf.output_folder import output_folder
+    from dermgan_tf.reports.describe_report import summary_lines, write_description
     from dermgan_tf.run_record import write_run_record
 
     start = time.monotonic()

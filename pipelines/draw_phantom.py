@@ -8,7 +8,7 @@ import time
 
 from absl import flags
 
-from pipelines import program
+from pipelines.shared import program
 
 SPLITS = ("train", "validation", "test")
 
@@ -56,10 +56,10 @@ def define_flags():
 
 
 def main(args):
-    from dermgan_tf.annotations import read_annotations
     from dermgan_tf.errors import InputError
     from dermgan_tf.output_folder import output_folder
     from dermgan_tf.phantom import write_phantom
+    from dermgan_tf.photos.annotations import read_annotations
     from dermgan_tf.run_record import write_run_record
 
     start = time.monotonic()

@@ -8,8 +8,8 @@ import time
 
 from absl import flags
 
-from pipelines import program
-from pipelines.study_flags import define_evaluation_flags, define_memory_flags
+from pipelines.shared import program
+from pipelines.shared.study_flags import define_evaluation_flags, define_memory_flags
 
 
 def define_flags() -> None:
@@ -33,11 +33,11 @@ def define_flags() -> None:
 
 def main(args) -> None:
     program.load_tensorflow()
-    from dermgan_tf.embeddings import build_embedding
-    from dermgan_tf.evaluation import evaluate
-    from dermgan_tf.evaluation_report import summary_lines, write_evaluation
-    from dermgan_tf.generation import load_generator
+    from dermgan_tf.generation.painting import load_generator
+    from dermgan_tf.judging.dermgan import evaluate
+    from dermgan_tf.metrics.embeddings import build_embedding
     from dermgan_tf.output_folder import output_folder
+    from dermgan_tf.reports.evaluation_report import summary_lines, write_evaluation
     from dermgan_tf.run_record import write_run_record
 
     started = time.monotonic()

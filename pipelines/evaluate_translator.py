@@ -9,8 +9,8 @@ import time
 
 from absl import flags
 
-from pipelines import program
-from pipelines.study_flags import define_evaluation_flags
+from pipelines.shared import program
+from pipelines.shared.study_flags import define_evaluation_flags
 
 
 def define_flags() -> None:
@@ -35,16 +35,16 @@ def define_flags() -> None:
 
 def main(args) -> None:
     program.load_tensorflow()
-    from dermgan_tf.embeddings import build_embedding
+    from dermgan_tf.classifier.saved_classifier import load_classifier
+    from dermgan_tf.judging.translation import evaluate_translator
+    from dermgan_tf.metrics.embeddings import build_embedding
+    from dermgan_tf.models.translation.saved_translator import load_translator
     from dermgan_tf.output_folder import output_folder
-    from dermgan_tf.run_record import write_run_record
-    from dermgan_tf.saved_classifier import load_classifier
-    from dermgan_tf.saved_translator import load_translator
-    from dermgan_tf.translator_evaluation import evaluate_translator
-    from dermgan_tf.translator_report import (
+    from dermgan_tf.reports.translation import (
         summary_lines,
         write_translator_evaluation,
     )
+    from dermgan_tf.run_record import write_run_record
 
     started = time.monotonic()
     given = (

@@ -10,8 +10,8 @@ import time
 
 from absl import flags
 
-from pipelines import program
-from pipelines.study_flags import define_evaluation_flags, define_memory_flags
+from pipelines.shared import program
+from pipelines.shared.study_flags import define_evaluation_flags, define_memory_flags
 
 
 def define_flags() -> None:
@@ -42,16 +42,19 @@ def define_flags() -> None:
 
 def main(args) -> None:
     program.load_tensorflow()
-    from dermgan_tf.embeddings import build_embedding
-    from dermgan_tf.output_folder import output_folder
-    from dermgan_tf.photo_io import encode_png
-    from dermgan_tf.run_record import write_run_record
-    from dermgan_tf.run_unconditional import load_run_discriminator, require_same_run
-    from dermgan_tf.unconditional_evaluation import (
+    from dermgan_tf.generation.seeds import load_unconditional
+    from dermgan_tf.judging.unconditional import (
         evaluate_unconditional,
         summary_lines,
     )
-    from dermgan_tf.unconditional_generation import load_unconditional
+    from dermgan_tf.metrics.embeddings import build_embedding
+    from dermgan_tf.models.unconditional.runs import (
+        load_run_discriminator,
+        require_same_run,
+    )
+    from dermgan_tf.output_folder import output_folder
+    from dermgan_tf.photos.photo_io import encode_png
+    from dermgan_tf.run_record import write_run_record
 
     started = time.monotonic()
     given = (args.saved_model, args.data_dir, args.train_data_dir, args.model_dir)

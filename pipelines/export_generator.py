@@ -5,8 +5,12 @@ import time
 
 from absl import flags
 
-from pipelines import program
-from pipelines.export_flags import define_export_flags, output_dir_of, record_export
+from pipelines.shared import program
+from pipelines.shared.export_flags import (
+    define_export_flags,
+    output_dir_of,
+    record_export,
+)
 
 
 def define_flags():
@@ -22,10 +26,10 @@ def define_flags():
 
 def main(args):
     program.load_tensorflow()
-    from dermgan_tf.generation import load_generator
+    from dermgan_tf.generation.painting import load_generator
+    from dermgan_tf.models.dermgan.runs import load_run_generator
+    from dermgan_tf.models.dermgan.served import write_saved_model
     from dermgan_tf.output_folder import output_folder
-    from dermgan_tf.run_generator import load_run_generator
-    from dermgan_tf.saved_model import write_saved_model
 
     start = time.monotonic()
     output_dir = output_dir_of(args)
@@ -46,7 +50,7 @@ def check_paints(saved, generator) -> None:
     """Raises unless the file on disk paints what the network in memory paints."""
     import numpy as np
 
-    from dermgan_tf.generation_plan import varied_specs
+    from dermgan_tf.generation.plan import varied_specs
 
     size, seeds = saved.image_size, [0, 1]
     specs = varied_specs(saved.vocabulary, count=len(seeds))

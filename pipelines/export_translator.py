@@ -5,8 +5,12 @@ import time
 
 from absl import flags
 
-from pipelines import program
-from pipelines.export_flags import define_export_flags, output_dir_of, record_export
+from pipelines.shared import program
+from pipelines.shared.export_flags import (
+    define_export_flags,
+    output_dir_of,
+    record_export,
+)
 
 
 def define_flags():
@@ -21,9 +25,9 @@ def define_flags():
 
 def main(args):
     program.load_tensorflow()
+    from dermgan_tf.models.translation.runs import load_run_translator
+    from dermgan_tf.models.translation.served import write_translator
     from dermgan_tf.output_folder import output_folder
-    from dermgan_tf.run_translator import load_run_translator
-    from dermgan_tf.translator_model import write_translator
 
     start = time.monotonic()
     output_dir = output_dir_of(args)

@@ -2,8 +2,12 @@
 
 import time
 
-from pipelines import program
-from pipelines.export_flags import define_export_flags, output_dir_of, record_export
+from pipelines.shared import program
+from pipelines.shared.export_flags import (
+    define_export_flags,
+    output_dir_of,
+    record_export,
+)
 
 
 def define_flags():
@@ -12,10 +16,10 @@ def define_flags():
 
 def main(args):
     program.load_tensorflow()
+    from dermgan_tf.generation.seeds import load_unconditional
+    from dermgan_tf.models.unconditional.runs import load_run_unconditional
+    from dermgan_tf.models.unconditional.served import write_unconditional
     from dermgan_tf.output_folder import output_folder
-    from dermgan_tf.run_unconditional import load_run_unconditional
-    from dermgan_tf.unconditional_generation import load_unconditional
-    from dermgan_tf.unconditional_model import write_unconditional
 
     start = time.monotonic()
     output_dir = output_dir_of(args)

@@ -11,7 +11,7 @@ import time
 
 from absl import flags
 
-from pipelines import program
+from pipelines.shared import program
 
 
 def define_flags():
@@ -55,10 +55,13 @@ def define_flags():
 
 
 def main(args):
-    from dermgan_tf import dedupe, duplicates, duplicates_report, photo_io
-    from dermgan_tf.annotations import case_splits, write_annotations
     from dermgan_tf.errors import InputError, check_reject_fraction, write_rejects
+    from dermgan_tf.inspection import dedupe
+    from dermgan_tf.inspection import duplicates as duplicates_report
     from dermgan_tf.output_folder import output_folder
+    from dermgan_tf.photos import photo_io
+    from dermgan_tf.photos.annotations import case_splits, write_annotations
+    from dermgan_tf.reports import duplicates
     from dermgan_tf.run_record import write_run_record
 
     start = time.monotonic()
@@ -158,7 +161,7 @@ def print_summary(summary, compared, rejected):
 
 
 def print_changes(annotations, cleaned, changes):
-    from dermgan_tf.annotations import SPLITS, case_splits
+    from dermgan_tf.photos.annotations import SPLITS, case_splits
 
     moves = [one for one in changes if one.change == "moved"]
     print(f"cases moved: {len(moves)}; photos dropped: {len(changes) - len(moves)}")

@@ -9,7 +9,7 @@ import time
 
 from absl import flags
 
-from pipelines import beam_flags, program
+from pipelines.shared import beam_flags, program
 
 SPEC_FLAGS = ("condition", "fitzpatrick", "boxes", "count", "sweep")
 
@@ -92,7 +92,7 @@ def define_flags():
 
 
 def main(args):
-    from dermgan_tf.generation_plan import (
+    from dermgan_tf.generation.plan import (
         parse_boxes,
         plan_sweep,
         read_plan,
@@ -104,7 +104,7 @@ def main(args):
     start = time.monotonic()
     boxes = None if args.boxes is None else parse_boxes(args.boxes)
     program.load_tensorflow()
-    from dermgan_tf.generation import load_generator, write_images, write_sweep
+    from dermgan_tf.generation.painting import load_generator, write_images, write_sweep
 
     saved_model = without_file_scheme(args.saved_model)
     generator = load_generator(saved_model)
@@ -126,7 +126,7 @@ def main(args):
             else:
                 total, specs = count, varied_specs(vocabulary, count, *given)
             if beam_run:
-                from dermgan_tf.beam_generation import write_images_by_beam
+                from dermgan_tf.generation.beam import write_images_by_beam
 
                 model = (
                     saved_model

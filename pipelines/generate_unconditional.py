@@ -10,7 +10,7 @@ import time
 
 from absl import flags
 
-from pipelines import program
+from pipelines.shared import program
 
 
 def define_flags():
@@ -72,16 +72,16 @@ def define_flags():
 
 def main(args):
     program.load_tensorflow()
-    from dermgan_tf.output_folder import output_folder
-    from dermgan_tf.photo_io import encode_png
-    from dermgan_tf.run_record import write_run_record
-    from dermgan_tf.unconditional_generation import (
+    from dermgan_tf.generation.seeds import (
         film_strips,
         load_unconditional,
         seeds_from,
         seeds_sheet,
         write_seeds,
     )
+    from dermgan_tf.output_folder import output_folder
+    from dermgan_tf.photos.photo_io import encode_png
+    from dermgan_tf.run_record import write_run_record
 
     start = time.monotonic()
     generator = load_unconditional(args.saved_model)
@@ -125,9 +125,9 @@ def main(args):
 
 def nearest(args, generator, seeds):
     """The sheet of photographs nearest to images, and what was found."""
-    from dermgan_tf.embeddings import build_embedding
-    from dermgan_tf.photographs import read_photographs, read_photographs_info
-    from dermgan_tf.unconditional_generation import nearest_sheet
+    from dermgan_tf.generation.seeds import nearest_sheet
+    from dermgan_tf.metrics.embeddings import build_embedding
+    from dermgan_tf.pairs.photographs import read_photographs, read_photographs_info
 
     read_photographs_info(args.train_data_dir, args.domain)  # says what is wrong first
 

@@ -12,8 +12,8 @@ import time
 
 from absl import flags
 
-from pipelines import program
-from pipelines.id_flags import define_id_flags, id_salt
+from pipelines.shared import program
+from pipelines.shared.id_flags import define_id_flags, id_salt
 
 
 def define_build_flags() -> None:
@@ -68,14 +68,14 @@ def define_build_flags() -> None:
 
 
 def build(args) -> None:
-    from dermgan_tf.errors import InputError, TooManyRejects
-    from dermgan_tf.image_atlas.build import Settings, build_atlas, open_for_build
-    from dermgan_tf.image_atlas.sources import (
+    from dermgan_tf.apps.atlas.build import Settings, build_atlas, open_for_build
+    from dermgan_tf.apps.atlas.sources import (
         annotations_source,
         generated_source,
         pairs_source,
     )
-    from dermgan_tf.image_atlas.store import connect
+    from dermgan_tf.apps.atlas.store import connect
+    from dermgan_tf.errors import InputError, TooManyRejects
 
     started = time.monotonic()
     if not (args.annotations or args.data_dir or args.synthetic_dir):
@@ -164,15 +164,15 @@ def define_search_flags() -> None:
 
 
 def search(args) -> None:
-    from dermgan_tf.errors import InputError
-    from dermgan_tf.image_atlas.filters import ROMAN, parse_filters
-    from dermgan_tf.image_atlas.query import (
+    from dermgan_tf.apps.atlas.filters import ROMAN, parse_filters
+    from dermgan_tf.apps.atlas.query import (
         on_skin_colours,
         sheet_of,
         vector_of,
     )
-    from dermgan_tf.image_atlas.store import AtlasStore
-    from dermgan_tf.photo_io import read_photo
+    from dermgan_tf.apps.atlas.store import AtlasStore
+    from dermgan_tf.errors import InputError
+    from dermgan_tf.photos.photo_io import read_photo
 
     store = AtlasStore(args.atlas)
     about = store.about
@@ -258,17 +258,17 @@ def serve(args) -> None:
     from dermgan_tf.errors import InputError
 
     try:
-        from dermgan_tf.web import serving
-        from dermgan_tf.web.access import kept_token, require_token
-        from dermgan_tf.web.application import make_application
-        from dermgan_tf.web.atlas import MAX_UPLOAD, AtlasPages
+        from dermgan_tf.apps.atlas.pages import MAX_UPLOAD, AtlasPages
+        from dermgan_tf.apps.web import serving
+        from dermgan_tf.apps.web.access import kept_token, require_token
+        from dermgan_tf.apps.web.application import make_application
     except ModuleNotFoundError as error:
         if error.name not in ("starlette", "uvicorn", "anyio"):
             raise
         raise InputError(
             f'{error.name} is not installed; pip install "dermgan_tf[atlas]" brings it'
         ) from None
-    from dermgan_tf.image_atlas.store import AtlasStore
+    from dermgan_tf.apps.atlas.store import AtlasStore
     from dermgan_tf.remote_storage import is_remote
 
     store = AtlasStore(args.atlas)
@@ -317,7 +317,7 @@ def _define_embedding_flags(default: str | None, text: str) -> None:
 
 
 def _embedding(name: str, weights: str | None):
-    from dermgan_tf.image_atlas.vectors import open_embedding
+    from dermgan_tf.apps.atlas.vectors import open_embedding
 
     if name != "colour_texture":
         program.load_tensorflow()
@@ -325,7 +325,7 @@ def _embedding(name: str, weights: str | None):
 
 
 def _embedding_of(store, args):
-    from dermgan_tf.image_atlas.vectors import embedding_of
+    from dermgan_tf.apps.atlas.vectors import embedding_of
 
     if (args.embedding or store.about.embedding_flag) not in ("", "colour_texture"):
         program.load_tensorflow()
@@ -359,7 +359,7 @@ def _write_rejects(folder, rejects) -> None:
 
 def _table(found) -> list[str]:
     """The images as lines of columns."""
-    from dermgan_tf.image_atlas.filters import ROMAN
+    from dermgan_tf.apps.atlas.filters import ROMAN
 
     rows = [("id", "similarity", "provenance", "type", "condition", "case", "split")]
     for one in found:
@@ -383,7 +383,7 @@ def _table(found) -> list[str]:
 def _write_sheet(path: str, store, rows, labels, sheet_of) -> None:
     from dermgan_tf.errors import InputError
     from dermgan_tf.output_folder import atomic_write
-    from dermgan_tf.photo_io import encode_png
+    from dermgan_tf.photos.photo_io import encode_png
 
     if pathlib.Path(path).suffix.lower() != ".png":
         raise InputError(f"--contact_sheet={path}: want a .png file")

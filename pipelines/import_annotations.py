@@ -15,7 +15,7 @@ import time
 
 from absl import flags
 
-from pipelines import program
+from pipelines.shared import program
 
 FORMATS = (
     "mask_folder",
@@ -174,12 +174,12 @@ def define_flags():
 
 
 def main(args):
-    from dermgan_tf.annotations import write_annotations
     from dermgan_tf.errors import check_reject_fraction, write_rejects
-    from dermgan_tf.importers import estimate_skin_types, place_photos
-    from dermgan_tf.importers.labels import read_label_map, write_label_report
-    from dermgan_tf.importers.splits import settled_splits
     from dermgan_tf.output_folder import output_folder
+    from dermgan_tf.photos.annotations import write_annotations
+    from dermgan_tf.photos.importers import estimate_skin_types, place_photos
+    from dermgan_tf.photos.importers.labels import read_label_map, write_label_report
+    from dermgan_tf.photos.importers.names import settled_splits
     from dermgan_tf.run_record import write_run_record
 
     photos_dir, masks_dir = args.images_dir or args.input_dir, args.masks_dir
@@ -235,14 +235,14 @@ def main(args):
 
 def _import(args, photos_dir, masks_dir):
     """(annotations, rejects, counts) of the format asked for."""
-    from dermgan_tf.importers import (
+    from dermgan_tf.photos.importers import (
         class_folders,
         coco,
         ddi,
         fitzpatrick17k,
         isic,
         mask_folder,
-        pad_ufes_20,
+        published,
         scin,
         voc,
         yolo,
@@ -254,7 +254,7 @@ def _import(args, photos_dir, masks_dir):
         "voc": voc.import_voc,
         "yolo": yolo.import_yolo,
         "class_folders": class_folders.import_class_folders,
-        "pad_ufes_20": pad_ufes_20.import_pad_ufes_20,
+        "pad_ufes_20": published.import_pad_ufes_20,
         "fitzpatrick17k": fitzpatrick17k.import_fitzpatrick17k,
         "scin": scin.import_scin,
         "ddi": ddi.import_ddi,
@@ -294,7 +294,7 @@ def _import(args, photos_dir, masks_dir):
 
 def _map_labels(annotations, labels, args):
     from dermgan_tf.errors import InputError
-    from dermgan_tf.importers.labels import map_labels
+    from dermgan_tf.photos.importers.labels import map_labels
 
     mapped, report = map_labels(annotations, labels, args.only_mapped)
     if not mapped:
@@ -334,7 +334,7 @@ def _check_flags(values):
 
 
 def _print_summary(annotations, rejects, counts):
-    from dermgan_tf.semantic_map import SKIN_TYPE_NAMES as names
+    from dermgan_tf.photos.semantic_map import SKIN_TYPE_NAMES as names
 
     cases = len({annotation.case_id for annotation in annotations})
     rois = sum(len(annotation.rois) for annotation in annotations)

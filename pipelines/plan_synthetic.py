@@ -9,7 +9,7 @@ import os
 
 from absl import flags
 
-from pipelines import program
+from pipelines.shared import program
 
 
 def define_flags():
@@ -81,9 +81,9 @@ def define_flags():
 
 
 def main(args):
-    from dermgan_tf.pairs import read_pairs_info
-    from dermgan_tf.synthetic_plan import chosen_classes, plan_synthetic, write_plan
-    from dermgan_tf.synthetic_scenes import count_crops, read_training_scenes
+    from dermgan_tf.generation.balance import chosen_classes, plan_synthetic, write_plan
+    from dermgan_tf.generation.scenes import count_crops, read_training_scenes
+    from dermgan_tf.pairs.pairs import read_pairs_info
 
     check_output(args)
     info = read_pairs_info(args.data_dir)
@@ -134,8 +134,8 @@ def check_output(args):
 
 def read_photos(args):
     """(annotations, how many lines of the file are bad)."""
-    from dermgan_tf.annotations import read_annotations
     from dermgan_tf.errors import InputError, check_reject_fraction
+    from dermgan_tf.photos.annotations import read_annotations
 
     annotations, rejects = read_annotations(args.annotations)
     lines = len(annotations) + len(rejects)
@@ -147,7 +147,7 @@ def read_photos(args):
 
 def photo_counts(args, scenes, annotations):
     from dermgan_tf.errors import InputError
-    from dermgan_tf.synthetic_scenes import count_photos, require_training_cases
+    from dermgan_tf.generation.scenes import count_photos, require_training_cases
 
     require_training_cases(scenes, annotations, args.data_dir, args.annotations)
     real = count_photos(annotations)
@@ -157,7 +157,7 @@ def photo_counts(args, scenes, annotations):
 
 
 def print_summary(args, plan, bad_lines):
-    from dermgan_tf.synthetic_plan import plan_table
+    from dermgan_tf.generation.balance import plan_table
 
     counted = plan.settings["counted"]
     jittered = ", jittered" if args.jitter else ""

@@ -13,7 +13,7 @@ import time
 
 from absl import flags
 
-from pipelines import beam_flags, id_flags, program
+from pipelines.shared import beam_flags, id_flags, program
 
 
 def define_flags():
@@ -84,10 +84,10 @@ def main(args):
     start = time.monotonic()
     id_salt = id_flags.id_salt(args)
     program.load_tensorflow()
-    from dermgan_tf.pairs import INFO_FILE
+    from dermgan_tf.pairs.pairs import INFO_FILE
+    from dermgan_tf.pairs.photo_sources import phantom_photos
+    from dermgan_tf.pairs.prepare import write_pairs
     from dermgan_tf.phantom import phantom_vocabulary
-    from dermgan_tf.photo_sources import phantom_photos
-    from dermgan_tf.prepare import write_pairs
     from dermgan_tf.run_record import write_run_record
 
     given = [path for path in (args.annotations, args.id_salt_file) if path]
@@ -157,11 +157,11 @@ def rejects_kept(output_dir):
 
 
 def annotated_photos(args):
-    from dermgan_tf.annotations import annotations_vocabulary, read_annotations
     from dermgan_tf.errors import InputError, check_reject_fraction
-    from dermgan_tf.photo_sources import AnnotatedPhoto
+    from dermgan_tf.pairs.photo_sources import AnnotatedPhoto
+    from dermgan_tf.photos.annotations import annotations_vocabulary, read_annotations
+    from dermgan_tf.photos.vocabulary import Vocabulary
     from dermgan_tf.remote_storage import is_remote, local_copy, without_file_scheme
-    from dermgan_tf.vocabulary import Vocabulary
 
     path = without_file_scheme(args.annotations)
     remote = is_remote(path)
@@ -202,8 +202,8 @@ def require_conditions(vocabulary, annotations):
 
 def warn_of_copies(path, annotations):
     """One line where a file stands in two splits; other copies take a closer look."""
-    from dermgan_tf.annotations import case_splits
-    from dermgan_tf.duplicates import same_files_across_splits
+    from dermgan_tf.inspection.duplicates import same_files_across_splits
+    from dermgan_tf.photos.annotations import case_splits
 
     splits = case_splits(annotations)
     folder = os.path.dirname(os.path.abspath(path))

@@ -10,8 +10,8 @@ import time
 
 from absl import flags
 
-from pipelines import id_flags, program
 from pipelines.prepare_pairs import rejects_kept
+from pipelines.shared import id_flags, program
 
 # The flag of each limit, and its default: least and most, 0 to 1.
 SHARES = {
@@ -117,7 +117,7 @@ def main(args):
     shares = read_shares(args)
     program.load_tensorflow()
     from dermgan_tf.output_folder import output_folder
-    from dermgan_tf.prepare_patches import write_patches
+    from dermgan_tf.pairs.prepare_patches import write_patches
     from dermgan_tf.run_record import write_run_record
 
     given = [getattr(args, name) for name in GIVEN]
@@ -156,7 +156,7 @@ def main(args):
 
 def read_shares(args):
     from dermgan_tf.errors import InputError
-    from dermgan_tf.patch_windows import Shares
+    from dermgan_tf.pairs.patch_windows import Shares
 
     limits = {"healthy": {}, "pathology": {}}
     for (domain, what), (name, _) in SHARES.items():
@@ -172,10 +172,10 @@ def read_shares(args):
 
 
 def phantoms(args):
-    from dermgan_tf.patch_sources import PhantomScene
+    from dermgan_tf.pairs.photo_sources import phantom_photos
+    from dermgan_tf.pairs.sources import PhantomScene
     from dermgan_tf.phantom import phantom_vocabulary
-    from dermgan_tf.photo_sources import phantom_photos
-    from dermgan_tf.vocabulary import Vocabulary
+    from dermgan_tf.photos.vocabulary import Vocabulary
 
     vocabulary = phantom_vocabulary()
     if args.conditions:
@@ -187,9 +187,9 @@ def phantoms(args):
 
 
 def masked(args):
-    from dermgan_tf.annotations import read_annotations
     from dermgan_tf.errors import InputError
-    from dermgan_tf.patch_sources import annotations_of_folder, masked_photos
+    from dermgan_tf.pairs.sources import annotations_of_folder, masked_photos
+    from dermgan_tf.photos.annotations import read_annotations
 
     if args.images_dir:
         folder, bad = args.images_dir, []

@@ -7,7 +7,7 @@ OUTPUT_DIR/report.html. About 10 minutes on two CPU cores.
 
 from absl import flags
 
-from pipelines import program
+from pipelines.shared import program
 
 
 def define_flags():
@@ -24,8 +24,8 @@ def define_flags():
 def main(args):
     program.load_tensorflow()
     from dermgan_tf.output_folder import output_folder
-    from dermgan_tf.quickstart import run_quickstart
     from dermgan_tf.run_record import write_run_record
+    from dermgan_tf.studies.quickstart import run_quickstart
 
     with output_folder(args.output_dir, args.overwrite) as folder:
         metrics = run_quickstart(
@@ -48,7 +48,7 @@ def main(args):
 
 
 def print_summary(metrics, output_dir):
-    from dermgan_tf.report import format_interval, format_number
+    from dermgan_tf.reports.page import format_interval, format_number
 
     distances = metrics["evaluation"]["distances"]["overall"]
     name = metrics["evaluation"]["embedding"]["name"]

@@ -13,7 +13,7 @@ import time
 
 from absl import flags
 
-from pipelines import program
+from pipelines.shared import program
 
 PARTS = {"both": ("turing", "recognition"), "1": ("turing",), "2": ("recognition",)}
 
@@ -83,16 +83,16 @@ def define_build_flags() -> None:
 
 
 def build(args) -> None:
-    from dermgan_tf.generated_folder import read_generated
-    from dermgan_tf.output_folder import output_folder
-    from dermgan_tf.reader_study.build import (
+    from dermgan_tf.apps.reader_study.build import (
         Settings,
         build_study,
         read_introduction,
         require_no_answers,
     )
-    from dermgan_tf.reader_study.pools import GeneratedPool, PairsPool
-    from dermgan_tf.reader_study.study import read_study
+    from dermgan_tf.apps.reader_study.pools import GeneratedPool, PairsPool
+    from dermgan_tf.apps.reader_study.study import read_study
+    from dermgan_tf.generation.folder import read_generated
+    from dermgan_tf.output_folder import output_folder
     from dermgan_tf.run_record import write_run_record
 
     started = time.monotonic()
@@ -144,7 +144,7 @@ def define_invite_flags() -> None:
 
 
 def invite(args) -> None:
-    from dermgan_tf.reader_study.study import read_study
+    from dermgan_tf.apps.reader_study.study import read_study
 
     study = read_study(args.study, check_images=False)
     for code in _invite(args.study, study, args.count, args.label, PARTS[args.parts]):
@@ -179,18 +179,18 @@ def serve(args) -> None:
     from dermgan_tf.errors import InputError
 
     try:
-        from dermgan_tf.web import serving
-        from dermgan_tf.web.access import kept_token, require_token
-        from dermgan_tf.web.application import make_application
-        from dermgan_tf.web.reader_study import ReaderStudyPages
+        from dermgan_tf.apps.reader_study.pages import ReaderStudyPages
+        from dermgan_tf.apps.web import serving
+        from dermgan_tf.apps.web.access import kept_token, require_token
+        from dermgan_tf.apps.web.application import make_application
     except ModuleNotFoundError as error:
         if error.name not in ("starlette", "uvicorn", "anyio"):
             raise
         raise InputError(
             f'{error.name} is not installed; pip install "dermgan_tf[studio]" brings it'
         ) from None
-    from dermgan_tf.reader_study.store import AnswerStore
-    from dermgan_tf.reader_study.study import read_study, require_answers
+    from dermgan_tf.apps.reader_study.store import AnswerStore
+    from dermgan_tf.apps.reader_study.study import read_study, require_answers
 
     study = read_study(args.study)
     store = AnswerStore(require_answers(args.study), study.fingerprint)
@@ -226,10 +226,10 @@ def define_analyze_flags() -> None:
 
 
 def analyze(args) -> None:
+    from dermgan_tf.apps.reader_study import analysis
+    from dermgan_tf.apps.reader_study.answers import read_answers
     from dermgan_tf.output_folder import output_folder
-    from dermgan_tf.reader_study import analysis
-    from dermgan_tf.reader_study.answers import read_answers
-    from dermgan_tf.reader_study.report import summary_lines, write_report
+    from dermgan_tf.reports.reader_study_report import summary_lines, write_report
     from dermgan_tf.run_record import write_run_record
 
     started = time.monotonic()
@@ -256,7 +256,7 @@ def _pairs(args):
     if args.pairs:
         yield args.pairs
         return
-    from dermgan_tf.reader_study.pools import pairs_of_annotations
+    from dermgan_tf.apps.reader_study.pools import pairs_of_annotations
 
     sizes = [size for size in (64, 128, 256, 512) if size >= (args.image_size or 256)]
     with tempfile.TemporaryDirectory(prefix="reader_study_") as folder:
@@ -273,8 +273,8 @@ def _pairs(args):
 
 
 def _invite(folder, study, count, label, parts) -> list[str]:
-    from dermgan_tf.reader_study.store import AnswerStore, append_participants
-    from dermgan_tf.reader_study.study import PARTICIPANTS_FILE, require_answers
+    from dermgan_tf.apps.reader_study.store import AnswerStore, append_participants
+    from dermgan_tf.apps.reader_study.study import PARTICIPANTS_FILE, require_answers
 
     parts = tuple(part for part in parts if study.names(part))
     store = AnswerStore(require_answers(folder), study.fingerprint)

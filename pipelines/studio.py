@@ -6,7 +6,7 @@ stored; pictures that are downloaded say that they are synthetic, as those of ge
 
 from absl import flags
 
-from pipelines import program
+from pipelines.shared import program
 
 
 def define_flags() -> None:
@@ -57,17 +57,17 @@ def main(args) -> None:
     from dermgan_tf.errors import InputError
 
     try:
-        from dermgan_tf.web import serving
-        from dermgan_tf.web.access import require_token
-        from dermgan_tf.web.application import make_application
+        from dermgan_tf.apps.web import serving
+        from dermgan_tf.apps.web.access import require_token
+        from dermgan_tf.apps.web.application import make_application
     except ModuleNotFoundError as error:
         if error.name not in ("starlette", "uvicorn", "anyio"):
             raise
         raise InputError(
             f'{error.name} is not installed; pip install "dermgan_tf[studio]" brings it'
         ) from None
+    from dermgan_tf.photos.vocabulary import Vocabulary
     from dermgan_tf.remote_storage import without_file_scheme
-    from dermgan_tf.vocabulary import Vocabulary
 
     wanted = Vocabulary(args.vocabulary) if args.vocabulary else None
     token = require_token(args.token) if args.token else ""
@@ -77,8 +77,8 @@ def main(args) -> None:
     bound = serving.bind(args.host, args.port)
     address = serving.address_of(bound, args.host, token, args.public_url)
     program.load_tensorflow()
-    from dermgan_tf.generation import load_generator
-    from dermgan_tf.web.studio import StudioPages, require_painting
+    from dermgan_tf.apps.studio.pages import StudioPages, require_painting
+    from dermgan_tf.generation.painting import load_generator
 
     saved_model = without_file_scheme(args.saved_model)
     generator = load_generator(saved_model)

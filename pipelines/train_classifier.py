@@ -9,8 +9,8 @@ import pathlib
 
 from absl import flags
 
-from pipelines import program
-from pipelines.classifier_flags import (
+from pipelines.shared import program
+from pipelines.shared.classifier_flags import (
     copies_embedding,
     define_copy_flags,
     define_network_flags,
@@ -21,7 +21,7 @@ from pipelines.classifier_flags import (
     read_synthetic_of,
     training_arguments,
 )
-from pipelines.device_flags import define_strategy_flags
+from pipelines.shared.device_flags import define_strategy_flags
 
 
 def define_flags():
@@ -75,11 +75,11 @@ def define_flags():
 
 def main(args):
     program.load_tensorflow()
-    from dermgan_tf.classifier_training import train_classifier
+    from dermgan_tf.classifier.task import train_classifier
     from dermgan_tf.errors import InputError, write_rejects
     from dermgan_tf.run_record import write_run_record
-    from dermgan_tf.strategies import make_strategy
-    from dermgan_tf.workers import is_chief
+    from dermgan_tf.training.strategies import make_strategy
+    from dermgan_tf.training.workers import is_chief
 
     strategy = make_strategy(args.strategy, args.tpu, args.wait_for_workers)
     splits, rejects = read_photographs(args)
@@ -144,8 +144,8 @@ def read_synthetic_images(args, splits):
 
 def copies_found(args, splits, synthetic):
     """What `train_classifier` records; an earlier start of the run may know it."""
-    from dermgan_tf.copy_check import look_for_copies
-    from dermgan_tf.predictions import CLASSIFIER_FILE
+    from dermgan_tf.classifier.copy_check import look_for_copies
+    from dermgan_tf.classifier.predictions import CLASSIFIER_FILE
 
     embedding = copies_embedding(args)
     if embedding is None or "validation" not in splits:  # which is refused elsewhere

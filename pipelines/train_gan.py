@@ -2,8 +2,8 @@
 
 from absl import flags
 
-from pipelines import program
-from pipelines.gan_flags import (
+from pipelines.shared import program
+from pipelines.shared.gan_flags import (
     define_loss_flags,
     define_run_flags,
     end_run,
@@ -42,14 +42,14 @@ def define_flags():
         lower_bound=0,
         upper_bound=1,
     )
-    # Defaults are DEFAULT_LOSS_WEIGHTS of dermgan_tf/dermgan.py.
+    # Defaults are DEFAULT_LOSS_WEIGHTS of dermgan_tf/models/dermgan/model.py.
     define_loss_flags(LOSS_WEIGHTS)
 
 
 def main(args):
     program.load_tensorflow()
-    from dermgan_tf.strategies import make_strategy
-    from dermgan_tf.training import train_gan
+    from dermgan_tf.models.dermgan.task import train_gan
+    from dermgan_tf.training.strategies import make_strategy
 
     strategy = make_strategy(args.strategy, args.tpu, args.wait_for_workers)
     stop = program.StopRequest()

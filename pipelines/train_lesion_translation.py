@@ -7,8 +7,8 @@ on where it was.
 
 from absl import flags
 
-from pipelines import program
-from pipelines.gan_flags import (
+from pipelines.shared import program
+from pipelines.shared.gan_flags import (
     define_loss_flags,
     define_run_flags,
     end_run,
@@ -67,18 +67,18 @@ def define_flags():
         "Past images of each domain that --unpaired shows its discriminators.",
         lower_bound=0,
     )
-    # Defaults are DEFAULT_LOSS_WEIGHTS of dermgan_tf/lesion_translation.py and
+    # Defaults are DEFAULT_LOSS_WEIGHTS of dermgan_tf/models/translation/model.py and
     # cyclegan.py, and the former's HIDDEN_IDENTITY_INSIDE.
     define_loss_flags(LOSS_WEIGHTS)
 
 
 def main(args):
     program.load_tensorflow()
-    from dermgan_tf.strategies import make_strategy
-    from dermgan_tf.translation_training import (
+    from dermgan_tf.models.translation.task import (
         train_cyclegan,
         train_lesion_translation,
     )
+    from dermgan_tf.training.strategies import make_strategy
 
     strategy = make_strategy(args.strategy, args.tpu, args.wait_for_workers)
     stop = program.StopRequest()

@@ -6,8 +6,8 @@ same command goes on where it was.
 
 from absl import flags
 
-from pipelines import program
-from pipelines.gan_flags import (
+from pipelines.shared import program
+from pipelines.shared.gan_flags import (
     define_loss_flags,
     define_run_flags,
     end_run,
@@ -59,12 +59,12 @@ def define_flags():
 
 def main(args):
     program.load_tensorflow()
-    from dermgan_tf.adversarial_model import PLAYERS
-    from dermgan_tf.strategies import make_strategy
-    from dermgan_tf.unconditional_training import (
+    from dermgan_tf.models.unconditional.task import (
         LEARNING_RATE,
         train_unconditional,
     )
+    from dermgan_tf.training.model import PLAYERS
+    from dermgan_tf.training.strategies import make_strategy
 
     strategy = make_strategy(args.strategy, args.tpu, args.wait_for_workers)
     stop = program.StopRequest()

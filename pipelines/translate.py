@@ -18,8 +18,8 @@ import time
 
 from absl import flags
 
-from pipelines import program
 from pipelines.prepare_pairs import rejects_kept
+from pipelines.shared import program
 
 SOURCES = ("images_dir", "annotations", "data_dir")
 GIVEN = (*SOURCES, "masks_dir", "saved_model")
@@ -98,13 +98,13 @@ def define_flags():
 def main(args):
     start = time.monotonic()
     program.load_tensorflow()
-    from dermgan_tf.output_folder import output_folder
-    from dermgan_tf.run_record import write_run_record
-    from dermgan_tf.saved_translator import load_translator
-    from dermgan_tf.translate_files import (
+    from dermgan_tf.generation.translated import (
         write_translated_patches,
         write_translated_photos,
     )
+    from dermgan_tf.models.translation.saved_translator import load_translator
+    from dermgan_tf.output_folder import output_folder
+    from dermgan_tf.run_record import write_run_record
 
     translator = load_translator(args.saved_model)
     loaded = time.monotonic()
@@ -148,8 +148,8 @@ def main(args):
 
 
 def masked(args):
-    from dermgan_tf.annotations import read_annotations
-    from dermgan_tf.patch_sources import annotations_of_folder, masked_photos
+    from dermgan_tf.pairs.sources import annotations_of_folder, masked_photos
+    from dermgan_tf.photos.annotations import read_annotations
 
     if args.images_dir:
         folder, bad = args.images_dir, []

@@ -10,8 +10,8 @@ import time
 
 from absl import flags
 
-from pipelines import program
-from pipelines.study_flags import (
+from pipelines.shared import program
+from pipelines.shared.study_flags import (
     RATES,
     SHARED,
     announce,
@@ -90,10 +90,13 @@ def main(args) -> None:
     names = (*(f"{name}_weight" for name in LOSS_WEIGHTS), *RATES)
     given = {name: numbers(args, name) for name in names}
     program.load_tensorflow()
-    from dermgan_tf.dermgan import DEFAULT_LEARNING_RATES, DEFAULT_LOSS_WEIGHTS
-    from dermgan_tf.embeddings import build_embedding
+    from dermgan_tf.metrics.embeddings import build_embedding
+    from dermgan_tf.models.dermgan.model import (
+        DEFAULT_LEARNING_RATES,
+        DEFAULT_LOSS_WEIGHTS,
+    )
     from dermgan_tf.run_record import write_run_record
-    from dermgan_tf.tuning import import_keras_tuner, run_tuning
+    from dermgan_tf.studies.tuning import import_keras_tuner, run_tuning
 
     import_keras_tuner()  # before the embedding, which may be downloaded
     started = time.monotonic()

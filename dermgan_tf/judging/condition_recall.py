@@ -18,12 +18,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from dermgan_tf.classifier import predict
-from dermgan_tf.classifier_training import fit_classifier
+from dermgan_tf.classifier.labelled_images import LabelledImages
+from dermgan_tf.classifier.networks import predict
+from dermgan_tf.classifier.task import fit_classifier
 from dermgan_tf.errors import InputError
 from dermgan_tf.judging.intervals import RESAMPLES, share
 from dermgan_tf.judging.scenes import drawn_scenes, painted
-from dermgan_tf.labelled_images import LabelledImages
 from dermgan_tf.metrics.bootstrap import case_resamples, percentile_interval
 from dermgan_tf.progress import silent
 

@@ -39,12 +39,12 @@ from typing import Any
 
 import numpy as np
 
-from dermgan_tf.contact_sheet import contact_sheet
 from dermgan_tf.errors import InputError
 from dermgan_tf.judging.intervals import share
 from dermgan_tf.judging.scenes import drawn_scenes, painted
 from dermgan_tf.metrics.activations import checked_activations
 from dermgan_tf.metrics.neighbors import nearest_neighbours, pairwise_distances
+from dermgan_tf.photos.contact_sheet import contact_sheet
 from dermgan_tf.progress import silent
 
 PERCENTILE = 1

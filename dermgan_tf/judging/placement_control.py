@@ -32,14 +32,14 @@ from typing import Any
 import cv2
 import numpy as np
 
-from dermgan_tf.contact_sheet import contact_sheet
-from dermgan_tf.crops import MARGIN
 from dermgan_tf.errors import InputError
 from dermgan_tf.judging.intervals import mean
 from dermgan_tf.judging.scenes import drawn_scenes, painted
+from dermgan_tf.pairs.windows import MARGIN
+from dermgan_tf.photos.contact_sheet import contact_sheet
+from dermgan_tf.photos.semantic_map import box_pixels
+from dermgan_tf.photos.skin_tone import srgb_to_lab
 from dermgan_tf.progress import silent
-from dermgan_tf.semantic_map import box_pixels
-from dermgan_tf.skin_tone import srgb_to_lab
 
 JUST_NOTICEABLE = 2.3  # ΔE, Mahy et al. 1994
 CHANGE_THRESHOLD = 2 * JUST_NOTICEABLE

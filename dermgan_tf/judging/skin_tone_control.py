@@ -16,9 +16,9 @@ import scipy.stats
 from dermgan_tf.errors import InputError
 from dermgan_tf.judging.intervals import interval_of, share
 from dermgan_tf.judging.scenes import drawn_scenes, painted, require_photograph
+from dermgan_tf.photos.semantic_map import Roi, roi_mask, skin_type_code
+from dermgan_tf.photos.skin_tone import fitzpatrick_from_ita, ita_degrees, skin_mask
 from dermgan_tf.progress import silent
-from dermgan_tf.semantic_map import Roi, roi_mask, skin_type_code
-from dermgan_tf.skin_tone import fitzpatrick_from_ita, ita_degrees, skin_mask
 
 SKIN_TYPES = (1, 2, 3, 4, 5, 6)
 # A smaller share of visible skin outside the boxes says nothing reliable of its colour.

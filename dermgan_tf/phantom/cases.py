@@ -8,7 +8,7 @@ import numpy as np
 
 from dermgan_tf.errors import InputError
 from dermgan_tf.phantom.conditions import LOOKS
-from dermgan_tf.vocabulary import Vocabulary
+from dermgan_tf.photos.vocabulary import Vocabulary
 
 # Shares of Fitzpatrick types I…VI: uneven, the ends rarer, none missing.
 SKIN_TYPE_SHARES = (0.08, 0.21, 0.26, 0.21, 0.15, 0.09)

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from PIL import Image
 
-from dermgan_tf.annotations import PhotoAnnotation, write_annotations
 from dermgan_tf.output_folder import atomic_write
 from dermgan_tf.phantom.cases import (
     SKIN_TYPE_SHARES,
@@ -16,6 +15,7 @@ from dermgan_tf.phantom.cases import (
     phantom_vocabulary,
 )
 from dermgan_tf.phantom.drawing import draw_photo
+from dermgan_tf.photos.annotations import PhotoAnnotation, write_annotations
 from dermgan_tf.progress import silent
 
 _EXIF_ORIENTATION = 0x0112

@@ -10,8 +10,8 @@ from dermgan_tf.phantom import background, scene, skin
 from dermgan_tf.phantom.cases import PhantomCase
 from dermgan_tf.phantom.conditions import LOOKS
 from dermgan_tf.phantom.patch import Canvas, Patch
-from dermgan_tf.semantic_map import Roi
-from dermgan_tf.vocabulary import Vocabulary
+from dermgan_tf.photos.semantic_map import Roi
+from dermgan_tf.photos.vocabulary import Vocabulary
 
 MIN_SIDE = 64  # pixels
 

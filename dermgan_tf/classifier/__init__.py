@@ -1,0 +1,1 @@
+"""Labelled images, the network that tells conditions, and its predictions."""

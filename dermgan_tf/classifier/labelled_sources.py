@@ -1,0 +1,546 @@
+"""Where labelled photographs come from: annotations, folders, pairs, patches, TFDS.
+
+Each source is opened to a list or a stream of photos that are not yet decoded, each
+with its case, condition and split. None lets a case stand in two splits.
+"""
+
+import collections
+import dataclasses
+import functools
+import json
+import os
+import pathlib
+import posixpath
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from dermgan_tf.errors import InputError, Reject
+from dermgan_tf.pairs import patches
+from dermgan_tf.pairs.pairs import INFO_FILE, SPLITS, read_pairs, read_pairs_info
+from dermgan_tf.photos.annotations import (
+    PhotoAnnotation,
+    annotation_lines,
+    case_splits,
+    read_annotations,
+    split_of_case,
+)
+from dermgan_tf.photos.importers import cause
+from dermgan_tf.photos.importers.mask_folder import image_files
+from dermgan_tf.photos.photo_io import (
+    is_synthetic,
+    printable,
+    read_photo,
+    read_png_text,
+)
+from dermgan_tf.photos.semantic_map import MAX_SKIN_TYPE
+from dermgan_tf.photos.vocabulary import HEALTHY
+
+TFDS_PREFIX = "tfds:"
+
+_SPLIT_NAMES = {name: name for name in SPLITS} | dict.fromkeys(
+    ("val", "valid"), "validation"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelledPhoto:
+    """A photo that can be read, and what is known of it.
+
+    Args:
+        image_id: str. Unique in its source.
+        case_id: str; None for a synthetic image.
+        condition: str.
+        fitzpatrick: int, 0…6; 0 = unknown.
+        split: "train", "validation" or "test"; "synthetic" for a synthetic image.
+        read: gives np.uint8 [H, W, 3], or raises InputError, whose text is the cause.
+    """
+
+    image_id: str
+    case_id: str | None
+    condition: str
+    fitzpatrick: int
+    split: str
+    read: Callable[[], np.ndarray]
+
+
+class SyntheticImage(InputError):
+    """Where photographs are read, an image that says that it was painted."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PhotoSource:
+    """What a source holds.
+
+    Args:
+        name: str. For messages.
+        photos: of which no case stands in two splits; to be gone through once.
+        total: int. How many photos come.
+        conditions: those that may be among them.
+        rejects: bad items found so far.
+        left_out: items that are no part of the data, but not bad.
+        in_files: whether image ids are paths of files.
+        anonymized_ids: whether case and image ids are hashes under a salt already.
+    """
+
+    name: str
+    photos: Iterable[LabelledPhoto]
+    total: int
+    conditions: Sequence[str]
+    rejects: Sequence[Reject] = ()
+    left_out: Sequence[Reject] = ()
+    in_files: bool = False
+    anonymized_ids: bool = False
+
+
+def open_source(source: str | os.PathLike, case_pattern: str = "") -> PhotoSource:
+    """Opens what `dermgan_tf.classifier.labelled_reading.read_labelled_splits` reads;
+    see there.
+
+    Raises:
+        InputError: for a source that cannot be read or is of no known form, or a case
+            in two splits: at once for annotations and folders of classes, while going
+            through the photos of others.
+    """
+    name = os.fspath(source)
+    in_classes = False
+    if name.startswith(TFDS_PREFIX):
+        opened = _tfds_source(name)
+    elif os.path.isfile(os.path.join(name, INFO_FILE)):
+        opened = _pairs_source(name)
+    elif os.path.isfile(os.path.join(name, patches.INFO_FILE)):
+        opened = _patches_source(name)
+    elif os.path.isdir(name):
+        in_classes = True
+        opened = _classes_source(pathlib.Path(name), _case_finder(case_pattern))
+    else:
+        opened = _annotations_source(name)
+    if case_pattern and not in_classes:
+        raise InputError(
+            f"{name} tells the cases itself; leave out the case pattern "
+            f"{case_pattern!r}, which is for folders of classes"
+        )
+    return opened
+
+
+def _cases_apart(
+    source: str, photos: Iterable[LabelledPhoto]
+) -> Iterator[LabelledPhoto]:
+    """Yields the photos; InputError at the first case that is in two splits."""
+    splits: dict[str | None, tuple[str, str]] = {}
+    for photo in photos:
+        split, first = splits.setdefault(photo.case_id, (photo.split, photo.image_id))
+        if split != photo.split:
+            raise InputError(
+                f"{source}: case {photo.case_id!r} is in two splits, {split} "
+                f"({printable(first)}) and {photo.split} "
+                f"({printable(photo.image_id)}): put all of a case in one, or tell "
+                "equal names of different cases apart by a case pattern"
+            )
+        yield photo
+
+
+def _annotations_source(path: str) -> PhotoSource:
+    annotations, rejects = read_annotations(path)
+    if not annotations and not rejects:
+        raise InputError(f"{path} describes no photo")
+    _require_lines_apart(path)
+    splits = case_splits(annotations)
+    folder = os.path.dirname(os.path.abspath(path))
+
+    def photo(annotation: PhotoAnnotation) -> LabelledPhoto:
+        return LabelledPhoto(
+            annotation.image,
+            annotation.case_id,
+            annotation.condition,
+            annotation.fitzpatrick,
+            splits[annotation.case_id],
+            functools.partial(_read_file, os.path.join(folder, annotation.image)),
+        )
+
+    return PhotoSource(
+        path,
+        list(_cases_apart(path, map(photo, annotations))),
+        len(annotations),
+        sorted({annotation.condition for annotation in annotations}),
+        rejects,
+        in_files=True,
+    )
+
+
+def _require_lines_apart(path: str) -> None:
+    """InputError for a case that two lines put in two splits.
+
+    `read_annotations` leaves the later line out; but which of the two is right, and
+    what else of the splits is wrong, only the user can tell.
+    """
+    splits: dict[str, tuple[str, int]] = {}
+    for number, line in annotation_lines(path):
+        try:
+            record = json.loads(line)
+            case, split = record["case_id"], record["split"]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            continue  # damaged or without split
+        if isinstance(case, str) and split in SPLITS:
+            other, first = splits.setdefault(case, (split, number))
+            if other != split:
+                raise InputError(
+                    f"{path}: case {case!r} is in two splits, {other} (line {first}) "
+                    f"and {split} (line {number}): put all of a case in one"
+                )
+
+
+def _classes_source(
+    folder: pathlib.Path, find_case: Callable[[str], str]
+) -> PhotoSource:
+    if (folder / "annotations.jsonl").is_file():
+        raise InputError(
+            f"{folder} has annotations: give {folder / 'annotations.jsonl'} instead"
+        )
+    class_folders = _class_folders(folder)
+    named = {split for split, _ in class_folders if split}
+    rejects = [
+        Reject(printable(path.name), "lies in no class folder")
+        for path in image_files(folder)
+    ]
+    photos = []
+    for split, class_folder in class_folders:
+        for path in image_files(class_folder):
+            relative = path.relative_to(folder)
+            try:
+                if not class_folder.name.isprintable():
+                    raise InputError("lies in a folder whose name cannot be printed")
+                case = find_case(relative.with_suffix("").as_posix())
+            except InputError as error:
+                rejects.append(Reject(printable(relative.as_posix()), str(error)))
+                continue
+            photos.append(
+                LabelledPhoto(
+                    relative.as_posix(),
+                    case,
+                    class_folder.name,
+                    0,
+                    split_of_case(case) if split is None else _cut(split, case, named),
+                    functools.partial(_read_file, path),
+                )
+            )
+    if not photos and not rejects:
+        raise InputError(f"no photos in the class folders of {folder}")
+    return PhotoSource(
+        os.fspath(folder),
+        list(_cases_apart(os.fspath(folder), photos)),
+        len(photos),
+        sorted({photo.condition for photo in photos}),
+        rejects,
+        in_files=True,
+    )
+
+
+def _class_folders(folder: pathlib.Path) -> list[tuple[str | None, pathlib.Path]]:
+    """(split, folder) of every class; split None where the folders name none."""
+    inside = _subfolders(folder)
+    splits: dict[str, pathlib.Path] = {}
+    for path in inside:
+        split = _SPLIT_NAMES.get(path.name.lower())
+        if split and split in splits:
+            raise InputError(
+                f"{folder} has two folders for {split}, {splits[split].name} and "
+                f"{path.name}: leave one"
+            )
+        if split:
+            splits[split] = path
+    if splits and len(splits) < len(inside):
+        other = next(path for path in inside if path not in splits.values())
+        raise InputError(
+            f"{folder} has the folder {other.name!r} beside those of splits; want "
+            "train, validation (or val) and test, with a folder for each class in them"
+        )
+    if splits:
+        if "train" not in splits:
+            raise InputError(f"{folder} has no folder train")
+        found = [
+            (split, path) for split in splits for path in _subfolders(splits[split])
+        ]
+    else:
+        found = [(None, path) for path in inside]
+    if not found:
+        raise InputError(
+            f"{folder} has no class folders: want SPLIT/CLASS/photo or CLASS/photo"
+        )
+    for _, path in found:
+        if deeper := _subfolders(path):
+            raise InputError(
+                f"{deeper[0]} lies inside a class folder: want SPLIT/CLASS/photo or "
+                "CLASS/photo"
+            )
+    return found
+
+
+def _subfolders(folder: pathlib.Path) -> list[pathlib.Path]:
+    try:
+        return sorted(
+            path
+            for path in folder.iterdir()
+            if path.is_dir() and not path.name.startswith(".")
+        )
+    except OSError as error:
+        raise InputError(f"cannot read folder {folder}: {error.strerror}") from None
+
+
+def _cut(split: str, case: str, named: set[str]) -> str:
+    """The split of a case; validation and test are cut off train if not named."""
+    if split != "train":
+        return split
+    by_hash = split_of_case(case)
+    return split if by_hash in named else by_hash
+
+
+def _case_finder(pattern: str) -> Callable[[str], str]:
+    """Finds the case in a path below the folder, without extension."""
+    if not pattern:
+        return posixpath.basename
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise InputError(
+            f"case pattern {pattern!r} is no regular expression: {error}"
+        ) from None
+    group = "case" if "case" in compiled.groupindex else min(compiled.groups, 1)
+
+    def find_case(path: str) -> str:
+        match = compiled.search(path if "/" in pattern else posixpath.basename(path))
+        if not match or not match[group]:
+            raise InputError(f"has no case in its name by the pattern {pattern!r}")
+        return match[group]
+
+    return find_case
+
+
+def _pairs_source(data_dir: str) -> PhotoSource:
+    info = read_pairs_info(data_dir)
+
+    def photos() -> Iterator[LabelledPhoto]:
+        for split in info.counts:
+            crops: collections.Counter = collections.Counter()
+            for pair in read_pairs(data_dir, split):
+                crops[pair["image_id"]] += 1
+                yield LabelledPhoto(
+                    f"{pair['image_id']}/{crops[pair['image_id']] - 1}",
+                    pair["case_id"],
+                    pair["condition"],
+                    pair["fitzpatrick"],
+                    split,
+                    functools.partial(_read_pair, pair),
+                )
+
+    return PhotoSource(
+        data_dir,
+        _cases_apart(data_dir, photos()),
+        sum(info.counts.values()),
+        info.vocabulary.conditions,
+        anonymized_ids=info.anonymized_ids,
+    )
+
+
+def _patches_source(data_dir: str) -> PhotoSource:
+    """Patches of pathology are of their photo's condition, the others healthy skin."""
+    info = patches.read_patches_info(data_dir)
+
+    def photos() -> Iterator[LabelledPhoto]:
+        for name in info.counts:
+            split, _, domain = name.rpartition("_")
+            seen: collections.Counter = collections.Counter()
+            for patch in patches.read_patches(data_dir, split, domain):
+                seen[patch["image_id"]] += 1
+                number = seen[patch["image_id"]] - 1
+                yield LabelledPhoto(
+                    f"{patch['image_id']}/{domain}/{number}",
+                    patch["case_id"],
+                    HEALTHY if domain == "healthy" else patch["condition"],
+                    0,
+                    split,
+                    functools.partial(_read_pair, patch),
+                )
+
+    return PhotoSource(
+        data_dir,
+        _cases_apart(data_dir, photos()),
+        sum(info.counts.values()),
+        sorted({*info.conditions, HEALTHY}),
+        anonymized_ids=info.anonymized_ids,
+    )
+
+
+def _tfds_source(source: str) -> PhotoSource:
+    builder = _tfds_builder(source)
+    features, splits = builder.info.features, {}
+    label = next((key for key in ("label", "condition") if key in features), None)
+    if "image" not in features or label is None:
+        raise InputError(
+            f"{source} has no features 'image' and 'label' (or 'condition'); it has: "
+            f"{', '.join(sorted(features))}"
+        )
+    left_out = []
+    for name in builder.info.splits:
+        split = _SPLIT_NAMES.get(name.lower())
+        if split is None:
+            reason = "is none of train, validation and test"
+            left_out.append(Reject(f"split {name}", reason))
+        elif split in splits:
+            raise InputError(f"{source} has two splits for {split}")
+        else:
+            splits[split] = name
+    if "train" not in splits:
+        raise InputError(f"{source} has no split 'train'")
+    if builder.info.file_format.value == "array_record":
+        raise InputError(
+            f"{source} is stored as array_record, which TensorFlow alone "
+            f"cannot read: build it with --file_format=tfrecord"
+        )
+    names = getattr(features[label], "names", None)
+    total = sum(builder.info.splits[name].num_examples for name in splits.values())
+    return PhotoSource(
+        source,
+        _cases_apart(source, _tfds_photos(source, builder, label, splits)),
+        total,
+        names or _tfds_texts(builder, label, splits),
+        left_out=left_out,
+    )
+
+
+def _tfds_builder(source: str):
+    import tensorflow_datasets as tfds
+
+    import dermgan_tf.datasets  # noqa: F401 - registers derm_phantom and others
+
+    name = source.removeprefix(TFDS_PREFIX)
+    try:
+        if os.path.isdir(name):
+            return tfds.builder_from_directory(name)
+        builder = tfds.builder(name)
+        prepared = builder.data_path.exists()
+    except Exception as error:  # of many kinds: unknown name, no metadata, no network
+        text = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(f"{source} cannot be opened: {text}") from error
+    if not prepared:
+        raise InputError(
+            f"{source} is not prepared at {builder.data_path}: run "
+            f"`tfds build {name} --imports=dermgan_tf.datasets`, or give its folder"
+        )
+    return builder
+
+
+def _tfds_examples(builder, split: str, keys: Iterable[str]) -> Iterator[dict]:
+    """Yields the named features, images as encoded bytes, in the order of storage."""
+    import tensorflow_datasets as tfds
+
+    image = {"image": tfds.decode.SkipDecoding()} if "image" in keys else None
+    return builder.as_dataset(
+        split=split,
+        shuffle_files=False,
+        decoders=tfds.decode.PartialDecoding(dict.fromkeys(keys, True), image),
+        read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
+    ).as_numpy_iterator()
+
+
+def _tfds_texts(builder, label: str, splits: dict[str, str]) -> list[str]:
+    """The conditions that occur, where they are texts."""
+    return sorted(
+        {
+            example[label].decode()
+            for name in splits.values()
+            for example in _tfds_examples(builder, name, [label])
+        }
+    )
+
+
+def _tfds_photos(
+    source: str, builder, label: str, splits: dict[str, str]
+) -> Iterator[LabelledPhoto]:
+    import tensorflow as tf
+
+    features = builder.info.features
+    names = getattr(features[label], "names", None)
+    more = ("case_id", "fitzpatrick", "image_id", "source")
+    keys = ["image", label, *(key for key in more if key in features)]
+    for split, name in splits.items():
+        examples = _tfds_examples(builder, name, keys)
+        try:
+            for i, example in enumerate(examples):
+                # Labels below 0 mean "not labelled" in TensorFlow Datasets.
+                value, unlabelled = example[label], False
+                if names:
+                    unlabelled = value < 0
+                    condition = names[max(value, 0)]
+                else:
+                    condition = value.decode()
+                own = f"{split}/{i}"
+                case = _as_text(example.get("case_id", own))
+                yield LabelledPhoto(
+                    f"{split}/{_as_text(example['image_id'])}/{i}"
+                    if "image_id" in example
+                    else own,
+                    case,
+                    condition,
+                    int(example.get("fitzpatrick", 0)),
+                    _cut(split, case, set(splits)),
+                    functools.partial(
+                        _decode_tfds, features["image"], example, unlabelled
+                    ),
+                )
+        except tf.errors.OpError as error:
+            text = str(error).strip().splitlines()[0]
+            raise InputError(
+                f"{source}: split {name!r} is damaged: {text}; build it again"
+            ) from error
+
+
+def _decode_tfds(feature, example: dict, unlabelled: bool) -> np.ndarray:
+    import tensorflow as tf
+
+    data = example["image"]
+    try:
+        text = read_png_text(data)
+    except InputError as error:
+        raise InputError(cause(error, "PNG bytes")) from None
+    if _as_text(example.get("source", "")) == "synthetic" or (
+        text.get("synthetic", "").strip().lower() == "true"
+    ):
+        raise SyntheticImage("is a synthetic image")
+    if unlabelled:
+        raise InputError("has no label")
+    fitzpatrick = int(example.get("fitzpatrick", 0))
+    if not 0 <= fitzpatrick <= MAX_SKIN_TYPE:
+        raise InputError(f"unknown Fitzpatrick skin type {fitzpatrick}")
+    try:
+        image = np.asarray(feature.decode_example(data))
+    except (tf.errors.OpError, ValueError) as error:
+        text = str(error).strip().splitlines()[0]
+        raise InputError(f"cannot be decoded: {text}") from None
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] not in (1, 3):
+        raise InputError(f"is {image.dtype} {list(image.shape)}; want uint8 RGB")
+    return np.broadcast_to(image, (*image.shape[:2], 3))
+
+
+def _as_text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _read_file(path: str | os.PathLike) -> np.ndarray:
+    try:
+        if is_synthetic(path):
+            raise SyntheticImage("is a synthetic image")
+        return read_photo(path)
+    except SyntheticImage:
+        raise
+    except InputError as error:
+        raise InputError(cause(error, path)) from None
+
+
+def _read_pair(pair: dict[str, Any]) -> np.ndarray:
+    """The image of a pair or a patch."""
+    if pair["source"] == "synthetic":
+        raise SyntheticImage("is a synthetic image")
+    return pair["image"]

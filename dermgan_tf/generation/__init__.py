@@ -1,0 +1,1 @@
+"""A SavedModel becomes filed images: plans, sweeps, seeds, translated photos."""

@@ -1,0 +1,357 @@
+"""Paints synthetic images with an exported generator, and files their provenance."""
+
+import itertools
+import json
+import math
+import os
+import pathlib
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Any, TypeVar
+
+import numpy as np
+import tensorflow as tf
+from etils import epath
+
+import dermgan_tf
+from dermgan_tf.errors import InputError
+from dermgan_tf.generation.plan import ImageSpec, Sweep
+from dermgan_tf.photos.contact_sheet import contact_sheet
+from dermgan_tf.photos.photo_io import encode_png, read_photo
+from dermgan_tf.photos.vocabulary import Vocabulary
+from dermgan_tf.progress import silent
+
+Model = TypeVar("Model")
+
+BATCH_SIZE = 16  # images painted per call: large enough to hide the call's own cost
+SHEET_CELL = (96, 192)  # least and greatest side of a sheet's cells, in pixels
+
+
+class SavedGenerator:
+    """A generator exported by `export_saved_model`, loaded with plain TensorFlow.
+
+    Args:
+        loaded: the loaded SavedModel.
+        metadata: dict. What its `metadata` signature tells.
+
+    Attributes: metadata, image_size (px), vocabulary, fingerprint (sha256 of weights).
+    """
+
+    def __init__(self, loaded: Any, metadata: dict[str, Any]):
+        self._loaded = loaded  # keeps the variables alive
+        self._paint = loaded.signatures["serving_default"]
+        self.metadata = metadata
+        self.image_size = int(metadata["image_size"])
+        self.vocabulary = Vocabulary(metadata["vocabulary"])
+        self.fingerprint = str(metadata["generator"])
+
+    def paint(self, semantic_maps: np.ndarray, seeds: Iterable[int]) -> np.ndarray:
+        """Paints images; each depends on its own map and seed alone.
+
+        Args:
+            semantic_maps: np.uint8 [N, S, S, 3].
+            seeds: N ints, int32.
+
+        Returns:
+            np.uint8 [N, S, S, 3], RGB.
+        """
+        outputs = self._paint(
+            semantic_map=tf.constant(semantic_maps, tf.uint8),
+            seed=tf.constant(seeds, tf.int32),
+        )
+        return outputs["image"].numpy()
+
+    def signatures(self) -> list[tuple[str, str, str]]:
+        """(name, inputs, outputs) of each signature, written for people."""
+
+        return described_signatures(self._loaded)
+
+    def provenance(self, spec: ImageSpec) -> dict[str, str]:
+        """The PNG texts of an image painted from `spec`."""
+        return {
+            **self._own_provenance(),
+            "condition": spec.condition,
+            "fitzpatrick": str(spec.fitzpatrick),
+            "boxes": json.dumps(spec.boxes),
+            "seed": str(spec.seed),
+        }
+
+    def sheet_provenance(self, sweep: Sweep) -> dict[str, str]:
+        """The PNG texts of a contact sheet."""
+        return {**self._own_provenance(), "sweep": sweep.title}
+
+    def _own_provenance(self) -> dict[str, str]:
+        return {
+            "synthetic": "true",
+            "software": f"dermgan_tf {dermgan_tf.__version__}",
+            "generator": self.fingerprint,
+        }
+
+
+def load_generator(path: str | os.PathLike) -> SavedGenerator:
+    """Loads a generator that `export_saved_model` wrote.
+
+    Raises:
+        InputError: if `path` holds no SavedModel, a damaged or a foreign one.
+    """
+    return load_saved_model(
+        path, SavedGenerator, {"serving_default", "metadata"}, "export_generator"
+    )
+
+
+def load_saved_model(
+    path: str | os.PathLike,
+    build: Callable[[Any, dict[str, Any]], Model],
+    signatures: Collection[str],
+    made_by: str,
+) -> Model:
+    """Loads a SavedModel that this library wrote.
+
+    Args:
+        path: its folder.
+        build: makes what is returned, of the loaded SavedModel and its metadata.
+        signatures: that it must have, "metadata" among them.
+        made_by: the program that makes such folders.
+
+    Raises:
+        InputError: if `path` holds no SavedModel, a damaged or a foreign one.
+    """
+    folder = epath.Path(path)  # local, or on storage that TensorFlow reads
+    if not (folder / "saved_model.pb").exists():
+        raise InputError(
+            f"{folder} is not a SavedModel: it has no saved_model.pb; give the "
+            f"--output_dir of {made_by}"
+        )
+    try:
+        loaded = tf.saved_model.load(os.fspath(folder))
+    # Which of these a damaged file raises depends on where the damage is.
+    except (tf.errors.OpError, OSError, ValueError, KeyError, IndexError) as error:
+        raise InputError(
+            f"SavedModel {folder} is damaged: {_first_line(error)}"
+        ) from error
+    missing = set(signatures) - set(loaded.signatures)
+    if missing:
+        raise InputError(
+            f"SavedModel {folder} is not a dermgan_tf generator: it has no signature "
+            f"{min(missing)!r}; give the --output_dir of {made_by}"
+        )
+    try:
+        text = loaded.signatures["metadata"]()["metadata"].numpy()
+        return build(loaded, json.loads(text))
+    except (tf.errors.OpError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"SavedModel {folder} is not a dermgan_tf generator: its metadata cannot "
+            f"be read: {_first_line(error)}"
+        ) from error
+
+
+def described_signatures(loaded: Any) -> list[tuple[str, str, str]]:
+    """(name, inputs, outputs) of each signature of a SavedModel, for people."""
+
+    def shown(specs):
+        return ", ".join(
+            f"{name} {spec.dtype.name} {_shape_text(spec.shape)}"
+            for name, spec in sorted(specs.items())
+        )
+
+    return [
+        (
+            name,
+            shown(function.structured_input_signature[1]),
+            shown(function.structured_outputs),
+        )
+        for name, function in loaded.signatures.items()
+    ]
+
+
+def paint_specs(
+    generator: SavedGenerator, specs: Iterable[ImageSpec], batch_size: int = BATCH_SIZE
+) -> Iterator[tuple[ImageSpec, np.ndarray, np.ndarray]]:
+    """Paints specs one batch at a time, so that memory does not grow with their number.
+
+    Args:
+        generator: the loaded generator.
+        specs: what to paint.
+        batch_size: int. Images per call; does not change them.
+
+    Yields:
+        (spec, semantic_map, image), both np.uint8 [S, S, 3].
+
+    Raises:
+        InputError: for a spec that does not fit the generator's vocabulary.
+    """
+    specs = iter(specs)
+    while batch := list(itertools.islice(specs, batch_size)):
+        maps = np.stack(
+            [s.semantic_map(generator.image_size, generator.vocabulary) for s in batch]
+        )
+        images = generator.paint(maps, [spec.seed for spec in batch])
+        yield from zip(batch, maps, images, strict=True)
+
+
+def write_images(
+    generator: SavedGenerator,
+    specs: Iterable[ImageSpec],
+    folder: str | os.PathLike,
+    total: int | None = None,
+    write_maps: bool = False,
+    progress: Callable = silent,
+) -> int:
+    """Paints specs and files each image as soon as it is there.
+
+    Writes images/000000.png … with provenance texts, and generated.jsonl, one object an
+    image: image, condition, fitzpatrick, boxes, seed, generator, source ("synthetic"),
+    and semantic_map where maps are written. It is no annotations file, so that nothing
+    takes these images for photographs.
+
+    Args:
+        generator: the loaded generator.
+        specs: what to paint.
+        folder: an existing folder.
+        total: int. How many specs come, for the progress bar.
+        write_maps: bool. Whether maps/000000.png … are written too.
+        progress: see `dermgan_tf.progress`.
+
+    Returns:
+        How many images were written.
+    """
+    folder = pathlib.Path(folder)
+    make_folders(folder, write_maps)
+    painted = paint_files(generator, specs, write_maps=write_maps)
+    return file_painted(painted, folder, total, progress)
+
+
+def file_painted(
+    painted: Iterable[tuple[str, dict[str, bytes]]],
+    folder: pathlib.Path,
+    total: int | None = None,
+    progress: Callable = silent,
+) -> int:
+    """Files what `paint_files` yields, and generated.jsonl; returns how many images."""
+    count = 0
+    with open(folder / "generated.jsonl", "w", encoding="utf-8") as lines:
+        for line, files in progress(painted, total=total, desc="painting"):
+            for name, data in files.items():
+                (folder / name).write_bytes(data)
+            lines.write(line)
+            count += 1
+    return count
+
+
+def make_folders(folder: Any, write_maps: bool) -> None:
+    """Makes the folders of the files of `paint_files`; any kind of path."""
+    for name in ("images", "maps") if write_maps else ("images",):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+
+
+def paint_files(
+    generator: SavedGenerator,
+    specs: Iterable[ImageSpec],
+    first: int = 0,
+    write_maps: bool = False,
+) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Paints specs, as files with their line of generated.jsonl; see `write_images`.
+
+    Args:
+        generator: the loaded generator.
+        specs: what to paint.
+        first: int. The number of the first image.
+        write_maps: bool. Whether there are files of the maps, too.
+
+    Yields:
+        (line, {path in the folder: content}).
+    """
+    for number, (spec, semantic_map, image) in enumerate(
+        paint_specs(generator, specs), first
+    ):
+        name = f"{number:06d}.png"
+        files = {f"images/{name}": encode_png(image, generator.provenance(spec))}
+        line = {
+            "image": f"images/{name}",
+            "condition": spec.condition,
+            "fitzpatrick": spec.fitzpatrick,
+            "boxes": spec.boxes,
+            "seed": spec.seed,
+            "generator": generator.fingerprint,
+            "source": "synthetic",
+        }
+        if write_maps:
+            files[f"maps/{name}"] = encode_png(semantic_map)
+            line["semantic_map"] = f"maps/{name}"
+        yield json.dumps(line, ensure_ascii=False) + "\n", files
+
+
+def write_sweep(
+    generator: SavedGenerator,
+    sweep: Sweep,
+    folder: str | os.PathLike,
+    write_maps: bool = False,
+    progress: Callable = silent,
+) -> int:
+    """Paints a sweep: single images as `write_images` does, and sheet.png.
+
+    Args:
+        generator: the loaded generator.
+        sweep: from `plan_sweep`, with the generator's vocabulary.
+        folder: an existing folder.
+        write_maps: bool. Whether the maps are written as files of their own, too.
+        progress: see `dermgan_tf.progress`.
+
+    Returns:
+        How many images were written, the sheet not counted.
+    """
+    folder = pathlib.Path(folder)
+    specs = sweep.image_specs()
+    count = write_images(generator, specs, folder, len(specs), write_maps, progress)
+    files = {spec: f"images/{i:06d}.png" for i, spec in enumerate(specs)}
+    sheet = _sheet(generator, sweep, lambda spec: read_photo(folder / files[spec]))
+    data = encode_png(sheet, generator.sheet_provenance(sweep))
+    (folder / "sheet.png").write_bytes(data)
+    return count
+
+
+def paint_sheet(generator: SavedGenerator, sweep: Sweep) -> np.ndarray:
+    """Paints the contact sheet of a sweep, and files nothing.
+
+    Returns:
+        np.uint8 [H, W, 3], RGB.
+    """
+    specs = sweep.image_specs()
+    images = {spec: image for spec, _, image in paint_specs(generator, specs)}
+    return _sheet(generator, sweep, images.get)
+
+
+def _sheet(
+    generator: SavedGenerator, sweep: Sweep, image_of: Callable[[ImageSpec], np.ndarray]
+) -> np.ndarray:
+    size, vocabulary = generator.image_size, generator.vocabulary
+    name = generator.fingerprint[:8]
+    return contact_sheet(
+        [
+            [
+                spec.semantic_map(size, vocabulary) if shows_map else image_of(spec)
+                for spec, shows_map in row
+            ]
+            for row in sweep.rows
+        ],
+        row_labels=sweep.row_labels,
+        column_labels=sweep.column_labels,
+        title=f"Synthetic images: {sweep.title} (generator {name})",
+        cell=sheet_cell(size),
+    )
+
+
+def sheet_cell(image_size: int) -> int:
+    """The side of a sheet's cells, in pixels, for images of that side."""
+    least, greatest = SHEET_CELL
+    # Small images are enlarged by a whole number, so that their pixels stay squares.
+    return min(image_size * math.ceil(least / image_size), greatest)
+
+
+def _shape_text(shape: tf.TensorShape) -> str:
+    sides = ", ".join("?" if side is None else str(side) for side in shape)
+    return f"[{sides}]"
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

@@ -1,0 +1,1 @@
+"""Keras layers, losses and backbones; keras.ops, with TensorFlow forms behind them."""

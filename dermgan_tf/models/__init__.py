@@ -1,0 +1,1 @@
+"""The trained painters, side by side."""

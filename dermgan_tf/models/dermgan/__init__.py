@@ -1,0 +1,1 @@
+"""DermGAN: a photograph from a semantic map."""

@@ -1,0 +1,1 @@
+"""Adding and removing pathology in a photograph."""

@@ -1,0 +1,1 @@
+"""Photos become pairs or patches (TFRecords), and come back as tf.data."""

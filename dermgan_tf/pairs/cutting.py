@@ -1,0 +1,204 @@
+"""One photo to its pairs: windows are chosen, cut and mapped.
+
+Worker processes do this; they import neither TensorFlow nor Keras.
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+
+from dermgan_tf.errors import InputError, Reject
+from dermgan_tf.pairs import windows
+from dermgan_tf.pairs.jobs import PhotoJob
+from dermgan_tf.pairs.photo_sources import AnnotatedPhoto, LoadedPhoto
+from dermgan_tf.photos.semantic_map import Roi, encode_semantic_map
+from dermgan_tf.photos.skin_tone import skin_mask
+from dermgan_tf.photos.vocabulary import HEALTHY, Vocabulary
+
+# A crop is enlarged at most this much, unless the photo itself is smaller.
+MAX_ENLARGEMENT = 2.0
+# Skin is looked for at this resolution (longer side, pixels): enough to place a window.
+SKIN_RESOLUTION = 192
+_HEALTHY = 1  # a random stream of its own, mixed into the seed
+
+
+@dataclasses.dataclass
+class PhotoPairs:
+    """What became of one photo: its pairs, or the reason for having none."""
+
+    image_id: str
+    split: str
+    pairs: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    # Mean shares of skin over the photo's windows: (ours, random) by measure.
+    skin_shares: dict[str, tuple[float, float]] = dataclasses.field(
+        default_factory=dict
+    )
+    reject: Reject | None = None
+
+
+def pairs_of_photo(
+    job: PhotoJob,
+    vocabulary: Vocabulary,
+    image_size: int,
+    crops_per_photo: int,
+    healthy_crops_per_photo: int,
+    seed: int,
+) -> PhotoPairs:
+    """Reads one photo and cuts its pairs: a pure function, run in any process."""
+    photo, outcome = job.photo, PhotoPairs(job.image_id, job.split)
+    try:
+        loaded = photo.load()
+        for name in [loaded.condition, *(roi.condition for roi in loaded.rois)]:
+            vocabulary.index(name)
+        if loaded.rois:
+            _cut_pairs(
+                outcome,
+                job,
+                loaded,
+                vocabulary,
+                image_size,
+                crops_per_photo,
+                healthy_crops_per_photo,
+                seed,
+            )
+    # One bad photo must not end the run, whatever its decoder raises.
+    except Exception as error:
+        reason = str(error) or type(error).__name__
+        if isinstance(error, MemoryError):
+            reason = "takes more memory than there is"
+        elif not isinstance(error, InputError):
+            reason = f"{type(error).__name__}: {error}"
+        if isinstance(photo, AnnotatedPhoto):  # the item names the file already
+            reason = reason.removeprefix(f"{photo.path}: ")
+        outcome = PhotoPairs(job.image_id, job.split)
+        outcome.reject = Reject(photo.name, " ".join(reason.split()))
+    return outcome
+
+
+def _cut_pairs(
+    outcome: PhotoPairs,
+    job: PhotoJob,
+    loaded: LoadedPhoto,
+    vocabulary: Vocabulary,
+    image_size: int,
+    crops_per_photo: int,
+    healthy_crops_per_photo: int,
+    seed: int,
+) -> None:
+    height, width = loaded.photo.shape[:2]
+    skin = windows.MaskMeans(_skin(loaded.photo, loaded.rois), height, width)
+    masks = {"skin_mask": skin}
+    if loaded.true_skin is not None:
+        masks["truth"] = windows.MaskMeans(loaded.true_skin, height, width)
+    shares = {name: ([], []) for name in masks}
+    groups = windows.group_rois(loaded.rois, height, width)
+    number = int(outcome.image_id, 16)
+    area = windows.unpadded_area(loaded.photo, loaded.rois)
+    min_side = math.ceil(image_size / MAX_ENLARGEMENT)
+    first = np.random.default_rng([seed, number]).integers(len(groups))
+    sides = []
+    for i in range(crops_per_photo):
+        rng = np.random.default_rng([seed, number, i])
+        window = windows.choose_window(
+            groups[(first + i) % len(groups)],
+            skin,
+            height,
+            width,
+            rng,
+            min_side=min_side,
+            area=area,
+        )
+        outcome.pairs.append(_pair(job, loaded, window, vocabulary, image_size))
+        sides.append(window.side)
+        anywhere = windows.random_window(window.side, height, width, rng)
+        for name, mask in masks.items():
+            for values, place in zip(shares[name], (window, anywhere), strict=True):
+                values.append(mask.inside(place))
+    outcome.skin_shares = {
+        name: (float(np.mean(ours)), float(np.mean(random)))
+        for name, (ours, random) in shares.items()
+    }
+    for i in range(healthy_crops_per_photo):
+        window = windows.choose_healthy_window(
+            loaded.rois,
+            skin,
+            height,
+            width,
+            # As large as the others: the size of a window must not tell what it shows.
+            sides[i % len(sides)],
+            np.random.default_rng([seed, number, i, _HEALTHY]),
+            min_side=min_side,
+            area=area,
+        )
+        if window is not None:
+            outcome.pairs.append(_pair(job, loaded, window, vocabulary, image_size))
+
+
+def _pair(
+    job: PhotoJob,
+    loaded: LoadedPhoto,
+    window: windows.Window,
+    vocabulary: Vocabulary,
+    image_size: int,
+) -> dict[str, Any]:
+    """A window as the features of a pair; one without a ROI is of healthy skin."""
+    height, width = loaded.photo.shape[:2]
+    rois = windows.rois_in_window(loaded.rois, window, height, width)
+    condition = HEALTHY
+    if rois:
+        largest = max(
+            rois, key=lambda roi: np.ptp(roi.box[::2]) * np.ptp(roi.box[1::2])
+        )
+        condition = largest.condition
+    semantic_map = encode_semantic_map(image_size, loaded.fitzpatrick, rois, vocabulary)
+    crop = windows.cut(loaded.photo, window, image_size)
+    return {
+        "image": _encode_png(crop, cv2.IMWRITE_PNG_STRATEGY_RLE),
+        # Its equal rows are found as long repetitions.
+        "semantic_map": _encode_png(semantic_map, cv2.IMWRITE_PNG_STRATEGY_DEFAULT),
+        "image_id": job.image_id,
+        "case_id": job.case_id,
+        "condition": condition,
+        "fitzpatrick": loaded.fitzpatrick,
+        "boxes": [roi.box for roi in rois],
+        "box_conditions": [roi.condition for roi in rois],
+        "window": window.box(height, width),
+        "source": job.photo.source,
+    }
+
+
+def _skin(photo: np.ndarray, rois: Sequence[Roi]) -> np.ndarray:
+    """Likely skin and the ROIs, bool [h, w], at a resolution that is enough."""
+    height, width = photo.shape[:2]
+    scale = SKIN_RESOLUTION / max(height, width)
+    if scale < 1:
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        # Large ones by halves first: several times as fast as the whole way at once.
+        while min(photo.shape[:2]) > 1 and max(photo.shape[:2]) >= 2 * SKIN_RESOLUTION:
+            rows, columns = photo.shape[0] // 2, photo.shape[1] // 2
+            photo = cv2.resize(
+                photo[: 2 * rows, : 2 * columns],
+                (columns, rows),
+                interpolation=cv2.INTER_AREA,
+            )
+        photo = cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
+    return skin_mask(photo, rois)
+
+
+def _encode_png(image: np.ndarray, strategy: int) -> bytes:
+    """PNG by OpenCV: ten times as fast as Pillow for a seventh more bytes."""
+    # Training decodes each pair many times. Of all filters this one is undone fastest.
+    settings = [
+        cv2.IMWRITE_PNG_FILTER,
+        cv2.IMWRITE_PNG_FILTER_UP,
+        cv2.IMWRITE_PNG_COMPRESSION,
+        1,
+        cv2.IMWRITE_PNG_STRATEGY,
+        strategy,
+    ]
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    return cv2.imencode(".png", bgr, settings)[1].tobytes()

@@ -1,0 +1,116 @@
+"""Counts the patches that were written, and shows some of them on sheets."""
+
+import collections
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import cv2
+import numpy as np
+
+from dermgan_tf.errors import InputError
+from dermgan_tf.pairs.patch_windows import Shares
+from dermgan_tf.pairs.patches import DOMAIN_SPLITS
+from dermgan_tf.pairs.photo_patches import PhotoPatches
+from dermgan_tf.photos import photo_io
+from dermgan_tf.photos.contact_sheet import contact_sheet
+
+_SHEET_ROWS, _SHEET_COLUMNS = 4, 8
+
+
+class PatchesSummary:
+    """Counts what was written and keeps a small sample of it for the sheets."""
+
+    def __init__(self):
+        self._patches: collections.Counter = collections.Counter()
+        self._photos: collections.Counter = collections.Counter()
+        self._cases: dict[str, set[str]] = collections.defaultdict(set)
+        self._sides: dict[str, list[int]] = collections.defaultdict(list)
+        self._shares: dict[str, list[tuple]] = collections.defaultdict(list)
+        self._samples: dict[str, list] = collections.defaultdict(list)
+        self._sources: set[str] = set()
+        self._conditions: set[str] = set()
+        self._bare = 0
+
+    def add(self, outcome: PhotoPatches) -> None:
+        self._bare += not outcome.patches
+        for domain, patches in outcome.patches.items():
+            name = f"{outcome.job.split}_{domain}"
+            self._patches[name] += len(patches)
+            self._photos[name] += 1
+            self._cases[name].add(outcome.job.case_id)
+            self._sides[domain] += outcome.sides[domain]
+            if domain == "pathology":
+                self._conditions.add(outcome.job.photo.condition)
+            for i, patch in enumerate(patches):
+                self._sources.add(patch["source"])
+                share = patch["skin_share"], patch["pathology_share"]
+                self._shares[domain].append(share)
+                self._sample(name, f"{outcome.job.image_id}/{i}", patch)
+
+    def _sample(self, name: str, key: str, patch: dict[str, Any]) -> None:
+        """Keeps those of lowest digest: a sample that depends on the patches alone."""
+        digest = hashlib.sha256(key.encode()).digest()
+        pictures = [patch["image"], patch["mask"], *patch["twin"]]
+        sample = self._samples[name]
+        sample.append((digest, pictures))
+        sample.sort()
+        del sample[_SHEET_ROWS * _SHEET_COLUMNS :]
+
+    def require_both_domains(self, shares: Mapping[str, Shares]) -> None:
+        for domain in ("healthy", "pathology"):
+            if not self._patches[f"train_{domain}"]:
+                skin, pathology = shares[domain].skin, shares[domain].pathology
+                raise InputError(
+                    f"the training split has no {domain} patch: no window shows skin "
+                    f"{skin[0]:g} to {skin[1]:g} and pathology {pathology[0]:g} to "
+                    f"{pathology[1]:g}; allow other shares, smaller patches or give "
+                    f"more photos"
+                )
+
+    def as_json(self) -> dict[str, Any]:
+        names = [name for name in DOMAIN_SPLITS if self._patches[name]]
+        domains = sorted(self._shares)
+        means = {d: np.mean(self._shares[d], axis=0) for d in domains}
+        return {
+            "source": "+".join(sorted(self._sources)),
+            "conditions": sorted(self._conditions),
+            "patches": {name: self._patches[name] for name in names},
+            "photos": {name: self._photos[name] for name in names},
+            "cases": {name: len(self._cases[name]) for name in names},
+            "skin_share": {d: round(float(means[d][0]), 4) for d in domains},
+            "pathology_share": {d: round(float(means[d][1]), 4) for d in domains},
+            "side": {d: float(np.median(self._sides[d])) for d in domains},
+            "photos_without_patch": self._bare,
+        }
+
+    def sheet(self, split: str) -> bytes | None:
+        """Healthy patches above, below those of pathology with masks and twins: PNG."""
+        rows, labels = [], []
+        for domain, shown in (("healthy", 1), ("pathology", 3)):
+            name = f"{split}_{domain}"
+            cells = [
+                [_decoded(data) for data in pictures[:shown]]
+                for _, pictures in self._samples[name]
+            ]
+            width = max((len(group) for group in cells), default=1)
+            for start in range(0, len(cells), each := _SHEET_COLUMNS // width):
+                groups = cells[start : start + each]
+                rows.append([picture for group in groups for picture in group])
+                labels.append(domain)
+        if not rows:
+            return None
+        counts = [
+            f"{self._patches[f'{split}_{domain}']} {domain}"
+            for domain in ("healthy", "pathology")
+        ]
+        title = f"{split}: {' and '.join(counts)} patches"
+        sheet = contact_sheet(
+            rows[: 2 * _SHEET_ROWS], row_labels=labels, title=title, cell=128
+        )
+        return photo_io.encode_png(sheet)
+
+
+def _decoded(data: bytes) -> np.ndarray:
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

@@ -1,0 +1,2 @@
+"""A photograph and what is known of it: pixels, annotation, map, skin tone. No
+TensorFlow."""

@@ -1,0 +1,401 @@
+"""Search for loss weights and learning rates, judged on the validation split.
+
+KerasTuner proposes the trials. Each trains with `train_gan` in a folder of its own and
+is judged by the distance between the images painted from validation maps and the real
+validation images; the test split is never read. Distances of all trials are over the
+same images, so that ranking by the Fréchet distance, which few samples raise, is fair.
+
+With several data sets a trial trains on each, and its objective is the mean of the
+natural logarithms of its distances. Distances of two data sets differ by factors that
+say nothing of the trial; as a logarithm, such a factor adds the same to all trials, so
+that dividing by a baseline first would change no rank. The kernel distance is unbiased
+and can fall below 0. What is below the standard deviation that it has between real
+images, over trials, cannot be told from 0 and counts as that deviation.
+
+KerasTuner writes its state (keras_tuner/oracle.json, …), but its grid search cannot go
+on from it: the queue of the next values is not in there (1.4.8). So a search that goes
+on is played again from its beginning, and trials that are finished answer from their
+file at once. The order of proposals depends on nothing but the search space and seed.
+
+OUTPUT_DIR/tuning.json says what the folder is of, trials/000/… hold the runs, and
+trials/000/trial.json what came out of a trial:
+
+    trial, status ("completed" or "diverged"), hyperparameters, objective, seconds (of
+    the call that ended it), data: for each data set the means over seeds of distance,
+    standard_deviation and interval_95 (both over random subsets of images), and runs,
+    one a seed
+
+results.csv has a row for each of them, tensorboard/ shows them on the HParams page, and
+best.json holds the best and the commands to train with it.
+"""
+
+import contextlib
+import io
+import json
+import math
+import os
+import pathlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from dermgan_tf.errors import InputError
+from dermgan_tf.metrics.embeddings import Embedding
+from dermgan_tf.models.dermgan.model import DEFAULT_LOSS_WEIGHTS
+from dermgan_tf.output_folder import atomic_write
+from dermgan_tf.pairs.pairs import read_pairs_info
+from dermgan_tf.progress import silent
+from dermgan_tf.studies.ablation import csv_bytes
+from dermgan_tf.studies.runs import (
+    DistanceJudge,
+    judged_count,
+    study_folder,
+    switched,
+    train_and_judge,
+)
+from dermgan_tf.studies.tuning_outcome import (
+    best_settings,
+    csv_row,
+    write_hparams_space,
+    write_hparams_trial,
+)
+from dermgan_tf.training.callbacks import TrainingDiverged
+from dermgan_tf.training.run_folder import write_json
+
+SPLIT = "validation"
+HYPERPARAMETERS = (
+    *(f"{name}_weight" for name in DEFAULT_LOSS_WEIGHTS),
+    "generator_learning_rate",
+    "discriminator_learning_rate",
+)
+OBJECTIVES = ("kernel", "frechet")
+SEARCHES = ("grid", "random")
+DESCRIPTION = "tuning.json"
+TRIAL = "trial.json"
+_OWN_FILES = (
+    "trials",
+    "keras_tuner",
+    "tensorboard",
+    "real",
+    "results.csv",
+    "best.json",
+    "run.json",
+)
+
+
+def run_tuning(
+    data_dirs: Sequence[str | os.PathLike],
+    output_dir: str | os.PathLike,
+    embedding: Embedding,
+    space: Mapping[str, Sequence[float]],
+    training: Mapping[str, Any],
+    objective: str = "kernel",
+    search: str = "grid",
+    max_trials: int | None = None,
+    seeds: int = 1,
+    seed: int = 0,
+    trials: int = 50,
+    max_images: int | None = None,
+    overwrite: bool = False,
+    stop_requested: Callable[[], bool] = lambda: False,
+    announce: Callable[[str], None] = lambda line: None,
+    progress: Callable = silent,
+) -> dict[str, Any]:
+    """Searches, or goes on with the search that `output_dir` holds.
+
+    Called again with the same arguments after a kill, it goes on within the run that
+    was killed. `max_trials` may grow from one call to the next.
+
+    Args:
+        data_dirs: folders that `prepare_pairs` wrote, with a validation split.
+        output_dir: folder of the search; made if absent.
+        embedding: from `build_embedding`.
+        space: for each of HYPERPARAMETERS the values to try, at least one.
+        training: the other arguments of `train_gan`: steps, batch_size, ….
+        objective: "kernel" or "frechet": which distance to minimise.
+        search: "grid" for all combinations, the last hyperparameter changing first, or
+            "random" for random ones of them.
+        max_trials: int. The most trials; a random search needs it.
+        seeds: int ≥ 1. Runs of each trial and data set, with seeds 0 … seeds − 1.
+        seed: int. Of the random search.
+        trials: int ≥ 2. Random subsets, of half the images each, that a distance's
+            deviation and interval are of. Not to be confused with the search's trials.
+        max_images: int. At most so many pairs of each data set judge a trial.
+        overwrite: bool. Whether to delete the search in `output_dir` and start anew.
+        stop_requested, announce, progress: as of
+            `dermgan_tf.studies.ablation.run_ablation`.
+
+    Returns:
+        dict of objective, trial (the best), hyperparameters, value, trials (how many),
+        commands (of train_gan, one a data set) and remarks, as in best.json; and
+        results, a list of what the trials' files hold, best first.
+
+    Raises:
+        InputError: if KerasTuner is missing, for bad arguments or pairs, a search of
+            another configuration in the folder, no trial that did not diverge, or what
+            `train_gan` raises.
+    """
+    keras_tuner = import_keras_tuner()
+    space = _checked_space(space)
+    if objective not in OBJECTIVES or search not in SEARCHES:
+        raise InputError(
+            f"objective and search are one of {OBJECTIVES} and {SEARCHES}, got "
+            f"{objective!r} and {search!r}"
+        )
+    if search == "random" and max_trials is None:
+        raise InputError("a random search needs a number: give --max_trials")
+    if trials < 2 or seeds < 1:
+        raise InputError("a search needs at least 2 subsets (--trials) and 1 seed")
+    training = {"loss_weights": {}, **training}
+    facts = {
+        # The space is searched, so its loss weights are no facts of the training.
+        "training": {k: v for k, v in training.items() if k != "loss_weights"},
+        "space": space,
+        "search": search,
+        "search_seed": seed,
+        "objective": objective,
+        "seeds": seeds,
+        "data": _describe_data(data_dirs, max_images),
+        "embedding": embedding.describe(),
+        "trials": trials,
+    }
+    with study_folder(output_dir, DESCRIPTION, facts, _OWN_FILES, overwrite) as folder:
+        (folder / "real").mkdir(exist_ok=True)
+        judges = [
+            DistanceJudge(
+                data_dir,
+                embedding,
+                SPLIT,
+                folder / "real" / f"{number}.npz",
+                trials=trials,
+                max_images=max_images,
+                progress=progress,
+            )
+            for number, data_dir in enumerate(data_dirs, start=1)
+        ]
+        study = _Study(
+            folder,
+            data_dirs,
+            judges,
+            training=training,
+            objective=objective,
+            seeds=seeds,
+            total=_number_of_trials(space, max_trials),
+            stop_requested=stop_requested,
+            announce=announce,
+            progress=progress,
+        )
+        write_hparams_space(folder / "tensorboard", space, objective)
+        _search(keras_tuner, study, space, search, max_trials, seed)
+        results = sorted(study.results, key=_rank)
+        if results[0]["status"] != "completed":
+            raise InputError(
+                f"all {len(results)} trials diverged; search lower learning rates"
+            )
+        best = best_settings(results, facts, data_dirs)
+        write_json(folder / "best.json", best)
+        return {**best, "results": results}
+
+
+def import_keras_tuner():
+    """KerasTuner, which is an extra."""
+    try:
+        import keras_tuner
+    except ImportError as error:
+        raise InputError(
+            f"KerasTuner is missing ({error}); install it with: "
+            'pip install "dermgan_tf[tune]"'
+        ) from None
+    return keras_tuner
+
+
+def combined_objective(distances: Sequence[float], floors: Sequence[float]) -> float:
+    """One number of a trial's distances; less is better.
+
+    Args:
+        distances: [n], one a data set.
+        floors: [n], distances below which count as these; > 0.
+
+    Returns:
+        Of one data set its distance as it is; of several the mean of ln(distance).
+    """
+    if len(distances) == 1:
+        return float(distances[0])
+    return float(np.mean(np.log(np.maximum(distances, floors))))
+
+
+class _Study:
+    """Runs the trials that the search proposes, or reads what came out of them."""
+
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        data_dirs: Sequence[str | os.PathLike],
+        judges: Sequence[DistanceJudge],
+        training: Mapping[str, Any],
+        objective: str,
+        seeds: int,
+        total: int,
+        stop_requested: Callable[[], bool],
+        announce: Callable[[str], None],
+        progress: Callable,
+    ):
+        self.folder = folder
+        self.objective = objective
+        self.results = []
+        self._data = list(zip(data_dirs, judges, strict=True))
+        self._training, self._seeds, self._total = training, seeds, total
+        self._calls = {"stop_requested": stop_requested, "progress": progress}
+        self._announce = announce
+        self._floors = [
+            judge.real_distances()[f"{objective}_trials"]["standard_deviation"]
+            for judge in judges
+        ]
+
+    def run(self, number: int, values: Mapping[str, float]) -> float | None:
+        """The objective of a trial; None if its training diverged."""
+        trial = self.folder / "trials" / f"{number:03d}"
+        if not (trial / TRIAL).exists():
+            shown = ", ".join(f"{name} {value:g}" for name, value in values.items())
+            self._announce(f"trial {number}, {number + 1} of {self._total}: {shown}")
+            started = time.monotonic()
+            try:
+                result = self._train(trial, values)
+            except TrainingDiverged as error:
+                result = {"status": "diverged", "cause": str(error), "objective": None}
+            result |= {
+                "trial": number,
+                "hyperparameters": dict(values),
+                "seconds": time.monotonic() - started,
+            }
+            trial.mkdir(parents=True, exist_ok=True)
+            write_hparams_trial(self.folder / "tensorboard", result)
+            write_json(trial / TRIAL, result)
+        result = json.loads((trial / TRIAL).read_text("utf-8"))
+        self.results.append(result)
+        rows = [csv_row(result, len(self._data)) for result in self.results]
+        atomic_write(self.folder / "results.csv", csv_bytes(rows))
+        return result["objective"]
+
+    def _train(self, trial, values) -> dict[str, Any]:
+        training = switched(self._training, as_switches(values))
+        data = []
+        for number, (data_dir, judge) in enumerate(self._data, start=1):
+            runs = [
+                train_and_judge(
+                    data_dir,
+                    trial / f"data{number}-seed{seed}",
+                    judge,
+                    {**training, "seed": seed},
+                    **self._calls,
+                )
+                for seed in range(self._seeds)
+            ]
+            data.append(summarize_runs(runs, self.objective))
+        distances = [entry["distance"] for entry in data]
+        return {
+            "status": "completed",
+            "objective": combined_objective(distances, self._floors),
+            "data": data,
+        }
+
+
+def summarize_runs(runs: Sequence[Mapping[str, Any]], objective: str) -> dict[str, Any]:
+    """Means over a trial's runs on one data set, of the distance and its spread."""
+    spreads = [run[f"{objective}_trials"] for run in runs]
+    return {
+        "distance": float(np.mean([run[f"{objective}_distance"] for run in runs])),
+        "standard_deviation": float(
+            np.mean([spread["standard_deviation"] for spread in spreads])
+        ),
+        "interval_95": np.mean(
+            [spread["interval_95"] for spread in spreads], axis=0
+        ).tolist(),
+        "runs": list(runs),
+    }
+
+
+def as_switches(values: Mapping[str, float]) -> dict[str, Any]:
+    """Hyperparameters, by their flags' names, as arguments of `train_gan`."""
+    weights = {f"{name}_weight": name for name in DEFAULT_LOSS_WEIGHTS}
+    return {
+        **{name: value for name, value in values.items() if name not in weights},
+        "loss_weights": {
+            weights[name]: value for name, value in values.items() if name in weights
+        },
+    }
+
+
+def _search(keras_tuner, study: _Study, space, search, max_trials, seed) -> None:
+    """Lets KerasTuner propose trials until none is left."""
+    base = {"grid": keras_tuner.GridSearch, "random": keras_tuner.RandomSearch}[search]
+
+    class Tuner(base):
+        def run_trial(self, trial, *args, **kwargs):
+            try:
+                value = study.run(int(trial.trial_id), trial.hyperparameters.values)
+            except Exception as error:  # KerasTuner would go on with the next trial
+                raise keras_tuner.errors.FatalError from error
+            if value is None:
+                raise keras_tuner.errors.FailedTrialError
+            return {study.objective: value}
+
+    hyperparameters = keras_tuner.HyperParameters()
+    for name, values in space.items():
+        hyperparameters.Choice(name, values)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # KerasTuner prints
+            tuner = Tuner(
+                objective=keras_tuner.Objective(study.objective, "min"),
+                max_trials=max_trials,
+                seed=seed + 1,  # 0 would take one at random
+                hyperparameters=hyperparameters,
+                tune_new_entries=False,
+                allow_new_entries=False,
+                max_consecutive_failed_trials=10**9,
+                directory=str(study.folder),
+                project_name="keras_tuner",
+                overwrite=True,  # played again; see the module's docstring
+            )
+        tuner.search(verbose=0)
+    except keras_tuner.errors.FatalError as error:
+        raise error.__cause__ from None
+
+
+def _checked_space(space: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
+    checked = {}
+    for name in HYPERPARAMETERS:
+        values = [float(value) for value in space.get(name, ())]
+        good = all(0 <= value < math.inf for value in values)
+        if not values or not good or len(set(values)) < len(values):
+            raise InputError(
+                f"--{name} wants one or more different numbers from 0 on, got "
+                f"{', '.join(f'{value:g}' for value in values) or 'none'}"
+            )
+        checked[name] = values
+    return checked
+
+
+def _describe_data(data_dirs, max_images) -> dict[str, Any]:
+    if not data_dirs:
+        raise InputError("a search needs at least one folder of pairs")
+    described = {}
+    for number, data_dir in enumerate(data_dirs, start=1):
+        info = read_pairs_info(data_dir)
+        described[str(number)] = {
+            "fingerprint": info.fingerprint,
+            "images": judged_count(info, data_dir, SPLIT, max_images),
+        }
+    return described
+
+
+def _number_of_trials(space, max_trials: int | None) -> int:
+    combinations = math.prod(len(values) for values in space.values())
+    return min(combinations, max_trials or combinations)
+
+
+def _rank(result: Mapping[str, Any]) -> tuple[bool, float, int]:
+    objective = result["objective"]
+    return objective is None, objective or 0.0, result["trial"]
