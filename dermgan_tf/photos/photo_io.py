@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from dermgan_tf.errors import InputError
+from dermgan_tf.photos.square import TURN_OF_EXIF, turned
 
 MIN_SIDE = 16  # pixels; below this nothing can be seen of a skin condition
 MAX_PIXELS = 100_000_000  # 300 MB of RGB: far above any camera, below a bomb
@@ -262,7 +263,8 @@ def _decode(file: BinaryIO, min_side: int, max_pixels: int) -> np.ndarray:
         image.load()
         # After loading: Pillow turns TIFFs while it loads them.
         orientation = _orientation(image)
-        return _turned(_rgb_pixels(image), orientation)
+        turn = TURN_OF_EXIF.get(orientation, 0)
+        return turned(_rgb_pixels(image), turn)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -270,17 +272,6 @@ def _orientation(image: Image.Image) -> int:
         return image.getexif().get(_EXIF_ORIENTATION, 1)
     except Exception:  # noqa: BLE001 - damaged EXIF does not spoil the pixels
         return 1
-
-
-def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Undoes the turn that EXIF orientation 1…8 declares (EXIF 2.3, tag 274)."""
-    if orientation in (5, 6, 7, 8):
-        pixels = pixels.swapaxes(0, 1)
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    return np.ascontiguousarray(pixels)
 
 
 def _rgb_pixels(image: Image.Image) -> np.ndarray:
