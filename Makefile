@@ -12,7 +12,7 @@ help:
 	@echo "make test        install, then run the tests"
 	@echo "make test-slow   install, then run the tests and the long ones"
 	@echo "make benchmark   install PyTorch too, then measure and write BENCHMARKS.md (hours)"
-	@echo "make lint        check style;  make format  mend it"
+	@echo "make lint        check style;  make format  fixes it"
 	@echo "make clean       remove the environment and what was built"
 
 install: $(VENV)/installed
@@ -48,6 +48,7 @@ benchmark: $(VENV)/installed-benchmark
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 
 format: $(VENV)/installed-test
 	$(BIN)/ruff check --fix .

@@ -1,6 +1,7 @@
 """Installs the library `dermgan_tf` and its programs (see README.md)."""
 
 import pathlib
+import runpy
 
 from setuptools import find_packages, setup
 
@@ -37,7 +38,7 @@ PROGRAMS = [
 
 setup(
     name="dermgan_tf",
-    version="0.1.0",
+    version=runpy.run_path("dermgan_tf/version.py")["__version__"],
     description="Paint clinical skin photographs from semantic maps, after DermGAN.",
     long_description=pathlib.Path(__file__).with_name("README.md").read_text("utf-8"),
     long_description_content_type="text/markdown",
@@ -96,6 +97,7 @@ setup(
             "axe-core-python>=0.1,<1",
             "dill>=0.3.8",  # for tfds.testing
             "hypothesis>=6.100,<7",
+            "import-linter>=2.1,<3",  # make lint
             "jax>=0.4.30",  # the networks run under it too
             "pytest>=8,<10",
             "pytest-xdist>=3.5,<4",

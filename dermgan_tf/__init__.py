@@ -9,7 +9,7 @@ TensorFlow in each.
 import importlib
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from dermgan_tf.version import __version__
 
 # Public name -> the module that defines it. A module may also be public as a whole.
 _NAMES = {

@@ -23,11 +23,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-import dermgan_tf
 from dermgan_tf.classifier.graph_photo import decode_photo, squash_photo
 from dermgan_tf.classifier.networks import features_model
 from dermgan_tf.layers.fingerprint import weights_fingerprint
 from dermgan_tf.output_folder import output_folder, tensorflow_errors_as_os_errors
+from dermgan_tf.version import __version__
 
 KERAS_FILE = "classifier.keras"
 SAVED_MODEL = "saved_model"
@@ -71,7 +71,7 @@ def save_served(
         OSError: if the folder cannot be written to.
     """
     metadata = {
-        "software": f"dermgan_tf {dermgan_tf.__version__}",
+        "software": f"dermgan_tf {__version__}",
         "classifier": weights_fingerprint(classifier),
         # Digests of cases are for comparisons, not for those who serve.
         **{name: v for name, v in description.items() if name != "trained_cases"},

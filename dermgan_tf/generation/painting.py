@@ -12,13 +12,13 @@ import numpy as np
 import tensorflow as tf
 from etils import epath
 
-import dermgan_tf
 from dermgan_tf.errors import InputError
 from dermgan_tf.generation.plan import ImageSpec, Sweep
 from dermgan_tf.photos.contact_sheet import contact_sheet
 from dermgan_tf.photos.photo_io import encode_png, read_photo
 from dermgan_tf.photos.vocabulary import Vocabulary
 from dermgan_tf.progress import silent
+from dermgan_tf.version import __version__
 
 Model = TypeVar("Model")
 
@@ -82,7 +82,7 @@ class SavedGenerator:
     def _own_provenance(self) -> dict[str, str]:
         return {
             "synthetic": "true",
-            "software": f"dermgan_tf {dermgan_tf.__version__}",
+            "software": f"dermgan_tf {__version__}",
             "generator": self.fingerprint,
         }
 

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-import dermgan_tf
 from dermgan_tf.errors import InputError
 from dermgan_tf.generation.painting import (
     BATCH_SIZE,
@@ -30,6 +29,7 @@ from dermgan_tf.metrics.embeddings import Embedding
 from dermgan_tf.photos.contact_sheet import contact_sheet
 from dermgan_tf.photos.photo_io import encode_png
 from dermgan_tf.progress import silent
+from dermgan_tf.version import __version__
 
 SIGNATURES = ("serving_default", "from_latent", "latent", "metadata")
 MAX_SEED = 2**31 - 1
@@ -83,7 +83,7 @@ class UnconditionalGenerator:
         """The PNG texts of an image, with those given."""
         return {
             "synthetic": "true",
-            "software": f"dermgan_tf {dermgan_tf.__version__}",
+            "software": f"dermgan_tf {__version__}",
             "generator": self.fingerprint,
             **{name: str(text) for name, text in texts.items()},
         }

@@ -24,7 +24,6 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-import dermgan_tf
 from dermgan_tf.errors import InputError
 from dermgan_tf.layers.fingerprint import weights_fingerprint
 from dermgan_tf.models.graph_png import encode_png_with_text
@@ -37,6 +36,7 @@ from dermgan_tf.photos.semantic_map import (
 )
 from dermgan_tf.photos.vocabulary import Vocabulary
 from dermgan_tf.training.mixed_precision import dtype_policy
+from dermgan_tf.version import __version__
 
 METADATA_FILE = "assets.extra/dermgan.json"
 
@@ -207,7 +207,7 @@ def _metadata(
 ) -> dict[str, Any]:
     metadata = {
         "synthetic": True,
-        "software": f"dermgan_tf {dermgan_tf.__version__}",
+        "software": f"dermgan_tf {__version__}",
         "generator": weights_fingerprint(generator),
         "image_size": int(generator.image_size),
         "vocabulary": list(vocabulary.conditions),

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-import dermgan_tf
 from dermgan_tf.errors import InputError
 from dermgan_tf.generation.painting import load_saved_model
 from dermgan_tf.models.translation.model import DIRECTIONS
 from dermgan_tf.photos.vocabulary import HEALTHY
+from dermgan_tf.version import __version__
 
 SIGNATURES = ("serving_default", "any_size", "metadata")
 BATCH_SIZE = 16  # photos per call: large enough to hide the call's own cost
@@ -94,7 +94,7 @@ class SavedTranslator:
         """
         return {
             "synthetic": "true",
-            "software": f"dermgan_tf {dermgan_tf.__version__}",
+            "software": f"dermgan_tf {__version__}",
             "generator": self.fingerprint,
             "translator": self.fingerprint,
             "direction": self.direction,

@@ -23,12 +23,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-import dermgan_tf
 from dermgan_tf.errors import InputError
 from dermgan_tf.layers.fingerprint import weights_fingerprint
 from dermgan_tf.models.dermgan.served import IMAGES_IN_FLIGHT, METADATA_FILE
 from dermgan_tf.models.translation.networks import composed
 from dermgan_tf.output_folder import output_folder, tensorflow_errors_as_os_errors
+from dermgan_tf.version import __version__
 
 
 def export_translator(
@@ -65,7 +65,7 @@ def write_translator(
     """`export_translator` into an empty folder, for callers that add to it."""
     metadata = {
         "synthetic": True,
-        "software": f"dermgan_tf {dermgan_tf.__version__}",
+        "software": f"dermgan_tf {__version__}",
         "translator": weights_fingerprint(network),
         "image_size": int(network.output_shape[1]),
         "composed": bool(compose or not _reads_mask(network)),

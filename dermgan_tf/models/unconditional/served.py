@@ -23,7 +23,6 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-import dermgan_tf
 from dermgan_tf.layers.fingerprint import weights_fingerprint
 from dermgan_tf.models.dermgan.served import (
     IMAGES_IN_FLIGHT,
@@ -34,6 +33,7 @@ from dermgan_tf.models.dermgan.served import (
 )
 from dermgan_tf.models.unconditional.networks import latents_of_seeds
 from dermgan_tf.output_folder import output_folder
+from dermgan_tf.version import __version__
 
 
 def export_unconditional(
@@ -67,7 +67,7 @@ def write_unconditional(
     metadata = as_json(
         {
             "synthetic": True,
-            "software": f"dermgan_tf {dermgan_tf.__version__}",
+            "software": f"dermgan_tf {__version__}",
             "generator": weights_fingerprint(network),
             "image_size": int(network.output_shape[1]),
             "latent_size": int(network.input_shape[-1]),
