@@ -15,6 +15,20 @@ class InputError(ValueError):
     """
 
 
+def printable(path: str | os.PathLike) -> str:
+    """A path for messages and lists: one line of text, whatever the name holds."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode()
+        for c in os.fspath(path)
+    )
+
+
+def cause(error: InputError, path: str | os.PathLike) -> str:
+    """The error's text without the path, for a list that names the file already."""
+    text = str(error).removeprefix(f"{printable(path)}: ")
+    return text.removeprefix(f"{os.fspath(path)}: ")
+
+
 def plain_message(error: Exception) -> str:
     """An exception's text without the places in a graph that TensorFlow mixes in."""
     text = getattr(error, "message", None) or str(error)

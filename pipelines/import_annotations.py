@@ -10,6 +10,7 @@ Writes OUTPUT_DIR/annotations.jsonl, photos/, rejects.csv, run.json, and with
 --label_map label_report.csv.
 """
 
+import importlib
 import os
 import time
 
@@ -17,40 +18,49 @@ from absl import flags
 
 from pipelines.shared import program
 
-FORMATS = (
-    "mask_folder",
-    "coco",
-    "voc",
-    "yolo",
-    "class_folders",
-    "pad_ufes_20",
-    "fitzpatrick17k",
-    "scin",
-    "ddi",
-    "ham10000",
-    "isic",
-)
+# Format -> module and function in dermgan_tf.photos.importers.
+IMPORTERS = {
+    "mask_folder": ("mask_folder", "import_mask_folder"),
+    "coco": ("coco", "import_coco"),
+    "voc": ("voc", "import_voc"),
+    "yolo": ("yolo", "import_yolo"),
+    "class_folders": ("class_folders", "import_class_folders"),
+    "pad_ufes_20": ("published", "import_pad_ufes_20"),
+    "fitzpatrick17k": ("published", "import_fitzpatrick17k"),
+    "scin": ("published", "import_scin"),
+    "ddi": ("published", "import_ddi"),
+    "ham10000": ("isic", "import_ham10000"),
+    "isic": ("isic", "import_isic"),
+}
+FORMATS = tuple(IMPORTERS)
+BOXES = ("coco", "voc", "yolo")
+MASKS = ("mask_folder", "pad_ufes_20", "ham10000", "isic")
 # Which formats a flag is for; it is an error with others.
 FORMATS_OF_FLAG = {
-    "images_dir": (
-        *("mask_folder", "coco", "voc", "fitzpatrick17k"),
-        *("scin", "ddi", "ham10000", "isic"),
-    ),
+    "images_dir": tuple(f for f in FORMATS if f not in ("yolo", "class_folders")),
     "masks_dir": ("mask_folder", "ham10000", "isic"),
     "annotations_file": ("coco", "yolo", "fitzpatrick17k", "ddi", "ham10000", "isic"),
-    "condition": ("mask_folder", "coco", "voc", "yolo"),
+    "condition": ("mask_folder", *BOXES),
     "label_column": ("fitzpatrick17k", "ddi", "isic"),
     "mask_suffix": ("mask_folder",),
+    "lesion_values": MASKS,
+    "boxes_in": (*BOXES, *MASKS),
     "match_names": ("coco", "voc"),
     "voc_first_pixel": ("voc",),
     "ddi_skin_tone": ("ddi",),
     "case_pattern": (
-        *("mask_folder", "coco", "voc", "yolo", "class_folders"),
+        *("mask_folder", *BOXES, "class_folders"),
         *("fitzpatrick17k", "ddi"),
     ),
 }
 # Of these nothing but a photo's name can tell the patient.
 NO_CASES = FORMATS_OF_FLAG["case_pattern"]
+# Flag -> argument of the importer, where that is another name.
+ARGUMENT_OF_FLAG = {
+    "condition": "label_without_boxes",
+    "voc_first_pixel": "first_pixel",
+    "ddi_skin_tone": "skin_tone",
+}
 
 
 def define_flags():
@@ -82,7 +92,8 @@ def define_flags():
         "condition",
         None,
         "mask_folder: the skin condition that all photos show. coco, voc, yolo: that "
-        "of photos without any box, which are else left out.",
+        "of photos without any box, which are else left out; refused while annotations "
+        "are left over that could be theirs.",
     )
     flags.DEFINE_string(
         "label_column",
@@ -109,7 +120,31 @@ def define_flags():
         None,
         "Formats that know no cases: regular expression that finds the case in a "
         "photo's name (in its path, if the pattern has a /), e.g. ^[^_]+ where "
-        "c17_2.jpg is of case c17. By default each photo is a case.",
+        "c17_2.jpg is of case c17. By default the photos of a folder that is named "
+        "like a person (patient_17, p01) are a case, a photo and its augmented copies "
+        "(.rf. of Roboflow, _flip, _aug_3, …) are one, and else each photo is.",
+    )
+    flags.DEFINE_enum(
+        "repeated",
+        "merge",
+        ("merge", "first", "reject"),
+        "Of a photo that is told of twice, as by two annotators: merge the boxes "
+        "(those of one condition that overlap by half are one; of two conditions they "
+        "reject the photo), keep the first, or reject the photo.",
+    )
+    flags.DEFINE_enum(
+        "boxes_in",
+        None,
+        ("seen", "stored", "seen_of_stored_size"),
+        "What the boxes and masks of photos that EXIF turns are in: pixels of the "
+        "photo as it is seen (default; CVAT, Roboflow), pixels as they are stored "
+        "(tools that ignore EXIF, such as older LabelImg), or as seen but scaled to "
+        "the stored size (Label Studio's COCO).",
+    )
+    flags.DEFINE_list(
+        "lesion_values",
+        None,
+        "Masks: the numbers that are lesion, e.g. 1,3 (default: all but 0).",
     )
     flags.DEFINE_bool(
         "keep_splits",
@@ -174,11 +209,15 @@ def define_flags():
 
 
 def main(args):
-    from dermgan_tf.errors import check_reject_fraction, write_rejects
+    from dermgan_tf.errors import InputError, check_reject_fraction, write_rejects
     from dermgan_tf.output_folder import output_folder
     from dermgan_tf.photos.annotations import write_annotations
-    from dermgan_tf.photos.importers import estimate_skin_types, place_photos
-    from dermgan_tf.photos.importers.labels import read_label_map, write_label_report
+    from dermgan_tf.photos.importers import estimate_skin_types, place_photos, summary
+    from dermgan_tf.photos.importers.labels import (
+        map_labels,
+        read_label_map,
+        write_label_report,
+    )
     from dermgan_tf.photos.importers.names import settled_splits
     from dermgan_tf.run_record import write_run_record
 
@@ -196,15 +235,18 @@ def main(args):
         total = len(annotations) + len(rejects)
         check_reject_fraction(rejects, total, args.max_reject_fraction, photos_dir)
         durations["reading"] = time.monotonic() - started
-        report = None
+        report = errors = None
         if labels is not None:
-            annotations, report = _map_labels(annotations, labels, args)
+            annotations, report = map_labels(annotations, labels, args.only_mapped)
+            if not annotations:
+                met = ", ".join(repr(line.label) for line in report if line.photos)
+                raise InputError(
+                    f"label map {args.label_map} leaves no photo of: {met}"
+                )
             write_label_report(folder / "label_report.csv", report)
         annotations = settled_splits(annotations, args.keep_splits)
-        missing = sum(not annotation.fitzpatrick for annotation in annotations)
-        error = None
         if args.estimate_skin_type:
-            annotations, error = estimate_skin_types(
+            annotations, errors = estimate_skin_types(
                 annotations, photos_dir, program.progress, crash_safe=True
             )
         placed = place_photos(
@@ -220,87 +262,54 @@ def main(args):
             data_fingerprint=_sha256(folder / "annotations.jsonl"),
             durations=durations,
         )
-    _print_summary(annotations, rejects, counts)
+    lines = summary.summary_lines(annotations, rejects, counts)
     if report is not None:
-        _print_labels(report)
-    if error is not None:
-        _print_estimation(annotations, missing, error)
+        lines += ["", *summary.label_lines(report)]
+    if errors is not None:
+        lines += ["", *summary.estimation_lines(annotations, errors)]
+    if counts.get("photos turned by EXIF") and args.boxes_in is None:
+        lines += [
+            "",
+            "photos are turned by EXIF: their boxes were taken as of the photo as it "
+            "is seen; look at some of them, and see --boxes_in",
+        ]
     if args.format in NO_CASES and not args.case_pattern:
-        print(
-            "\neach photo is a case of its own: if patients have several photos, name "
-            "the case by --case_pattern, or they can meet in train and test"
-        )
+        lines += [
+            "",
+            "nothing but names tells the cases (see above): if patients have several "
+            "photos, name the case by --case_pattern, or they can meet in train and "
+            "test",
+        ]
+    print("\n".join(lines))
     print(f"\nwritten: {os.path.join(args.output_dir, 'annotations.jsonl')}")
 
 
 def _import(args, photos_dir, masks_dir):
     """(annotations, rejects, counts) of the format asked for."""
-    from dermgan_tf.photos.importers import (
-        class_folders,
-        coco,
-        ddi,
-        fitzpatrick17k,
-        isic,
-        mask_folder,
-        published,
-        scin,
-        voc,
-        yolo,
-    )
-
-    importers = {
-        "mask_folder": mask_folder.import_mask_folder,
-        "coco": coco.import_coco,
-        "voc": voc.import_voc,
-        "yolo": yolo.import_yolo,
-        "class_folders": class_folders.import_class_folders,
-        "pad_ufes_20": published.import_pad_ufes_20,
-        "fitzpatrick17k": fitzpatrick17k.import_fitzpatrick17k,
-        "scin": scin.import_scin,
-        "ddi": ddi.import_ddi,
-        "ham10000": isic.import_ham10000,
-        "isic": isic.import_isic,
-    }
-    importer = importers[args.format]
-    if args.format == "mask_folder":
-        return importer(
-            photos_dir,
-            masks_dir,
-            args.condition,
-            mask_suffix=args.mask_suffix or "",
-            case_pattern=args.case_pattern or "",
-            min_region_area=args.min_region_area,
-            progress=program.progress,
-            crash_safe=True,
-        )
+    module, function = IMPORTERS[args.format]
+    module = importlib.import_module(f"dermgan_tf.photos.importers.{module}")
     options = {
-        "images_dir": args.images_dir,
-        "masks_dir": args.masks_dir,
-        "annotations_file": args.annotations_file,
-        "label_without_boxes": args.condition,
-        "label_column": args.label_column,
-        "case_pattern": args.case_pattern,
-        "match_names": args.match_names,
-        "first_pixel": args.voc_first_pixel and int(args.voc_first_pixel),
-        "skin_tone": args.ddi_skin_tone,
+        ARGUMENT_OF_FLAG.get(flag, flag): getattr(args, flag)
+        for flag, formats in FORMATS_OF_FLAG.items()
+        if args.format in formats and getattr(args, flag) is not None
     }
-    options = {name: value for name, value in options.items() if value is not None}
-    if args.format in ("pad_ufes_20", "ham10000", "isic"):
-        options["min_region_area"] = args.min_region_area
-    return importer(
-        args.input_dir, progress=program.progress, crash_safe=True, **options
+    if "first_pixel" in options:
+        options["first_pixel"] = int(options["first_pixel"])
+    if "lesion_values" in options:
+        options["lesion_values"] = tuple(map(int, options["lesion_values"]))
+    folders = [args.input_dir]
+    if args.format == "mask_folder":
+        folders = [photos_dir, masks_dir, options.pop("label_without_boxes")]
+        options.pop("images_dir", None)
+        options.pop("masks_dir", None)
+    return getattr(module, function)(
+        *folders,
+        repeated=args.repeated,
+        min_region_area=args.min_region_area,
+        progress=program.progress,
+        crash_safe=True,
+        **options,
     )
-
-
-def _map_labels(annotations, labels, args):
-    from dermgan_tf.errors import InputError
-    from dermgan_tf.photos.importers.labels import map_labels
-
-    mapped, report = map_labels(annotations, labels, args.only_mapped)
-    if not mapped:
-        met = ", ".join(repr(line.label) for line in report if line.photos)
-        raise InputError(f"label map {args.label_map} leaves no photo of: {met}")
-    return mapped, report
 
 
 def _check_flags(values):
@@ -310,6 +319,8 @@ def _check_flags(values):
             raise flags.ValidationError(
                 f"--{flag} is for the formats {', '.join(formats)}, not for {chosen}"
             )
+    if not all(n.strip().isdecimal() for n in values["lesion_values"] or ()):
+        raise flags.ValidationError("--lesion_values are whole numbers: 1,3")
     if values["only_mapped"] and not values["label_map"]:
         raise flags.ValidationError("--only_mapped needs --label_map")
     columns = {
@@ -331,60 +342,6 @@ def _check_flags(values):
             "--format=mask_folder needs --input_dir, or --images_dir and --masks_dir"
         )
     return True
-
-
-def _print_summary(annotations, rejects, counts):
-    from dermgan_tf.photos.semantic_map import SKIN_TYPE_NAMES as names
-
-    cases = len({annotation.case_id for annotation in annotations})
-    rois = sum(len(annotation.rois) for annotation in annotations)
-    lines = {"photos": len(annotations), "cases": cases, "ROIs": rois}
-    for name, count in {**lines, **counts, "rejected": len(rejects)}.items():
-        print(f"{name:<30}{count:>8}")
-    for reject in rejects[:5]:
-        print(f"  {reject.item}: {reject.reason}")
-    if len(rejects) > 5:
-        print("  … all in rejects.csv")
-    print("\nphotos by condition and Fitzpatrick skin type")
-    conditions = sorted({annotation.condition for annotation in annotations})
-    width = max(len(name) for name in ("all", *conditions)) + 2
-    columns = [*range(1, len(names)), 0]
-    print(f"{'':<{width}}" + "".join(f"{names[t]:>9}" for t in columns) + "      all")
-    for name in (*conditions, "all"):
-        of_name = [a.fitzpatrick for a in annotations if name in (a.condition, "all")]
-        cells = [*(of_name.count(t) for t in columns), len(of_name)]
-        print(f"{name:<{width}}" + "".join(f"{cell:>9}" for cell in cells))
-
-
-def _print_labels(report):
-    print("\nlabels")
-    label_width = max(len("label"), *(len(line.label) for line in report)) + 2
-    width = max(len("condition"), *(len(line.condition) for line in report)) + 2
-    print(
-        f"{'label':<{label_width}}{'condition':<{width}}{'what':<10}"
-        f"{'photos':>8}{'boxes':>8}"
-    )
-    for line in report:
-        print(
-            f"{line.label:<{label_width}}{line.condition:<{width}}{line.what:<10}"
-            f"{line.photos:>8}{line.boxes:>8}"
-        )
-
-
-def _print_estimation(annotations, missing, error):
-    left = sum(not annotation.fitzpatrick for annotation in annotations)
-    print(f"\nskin type estimated for {missing - left} photos, by the colour of skin")
-    if left:
-        print(f"{left} photos show too little skin; their type stays unknown")
-    if not error["n"]:
-        print("no photo's skin type is known: the estimate's error is unknown")
-        return
-    print(
-        f"the estimate against the {error['n']} known types: "
-        f"exact {error['exact']:.0%}, within one {error['within_one']:.0%}, "
-        f"mean absolute error {error['mean_absolute_error']:.2f} types, "
-        f"mean error {error['mean_error']:+.2f} (+ is darker than known)"
-    )
 
 
 def _sha256(path):

@@ -10,14 +10,12 @@ import functools
 import json
 import os
 import pathlib
-import posixpath
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from dermgan_tf.errors import InputError, Reject
+from dermgan_tf.errors import InputError, Reject, cause, printable
 from dermgan_tf.pairs import patches
 from dermgan_tf.pairs.pairs import INFO_FILE, SPLITS, read_pairs, read_pairs_info
 from dermgan_tf.photos.annotations import (
@@ -27,11 +25,9 @@ from dermgan_tf.photos.annotations import (
     read_annotations,
     split_of_case,
 )
-from dermgan_tf.photos.importers import cause
-from dermgan_tf.photos.importers.mask_folder import image_files
+from dermgan_tf.photos.importers.class_folders import read_class_folders
 from dermgan_tf.photos.photo_io import (
     is_synthetic,
-    printable,
     read_photo,
     read_png_text,
 )
@@ -114,7 +110,7 @@ def open_source(source: str | os.PathLike, case_pattern: str = "") -> PhotoSourc
         opened = _patches_source(name)
     elif os.path.isdir(name):
         in_classes = True
-        opened = _classes_source(pathlib.Path(name), _case_finder(case_pattern))
+        opened = _classes_source(pathlib.Path(name), case_pattern)
     else:
         opened = _annotations_source(name)
     if case_pattern and not in_classes:
@@ -192,42 +188,20 @@ def _require_lines_apart(path: str) -> None:
                 )
 
 
-def _classes_source(
-    folder: pathlib.Path, find_case: Callable[[str], str]
-) -> PhotoSource:
-    if (folder / "annotations.jsonl").is_file():
-        raise InputError(
-            f"{folder} has annotations: give {folder / 'annotations.jsonl'} instead"
+def _classes_source(folder: pathlib.Path, case_pattern: str) -> PhotoSource:
+    found, rejects = read_class_folders(folder, case_pattern)
+    named = {photo.split for photo in found if photo.split}
+    photos = [
+        LabelledPhoto(
+            photo.image,
+            photo.case_id,
+            photo.condition,
+            0,
+            _cut(photo.split, photo.case_id, named),
+            functools.partial(_read_file, folder / photo.image),
         )
-    class_folders = _class_folders(folder)
-    named = {split for split, _ in class_folders if split}
-    rejects = [
-        Reject(printable(path.name), "lies in no class folder")
-        for path in image_files(folder)
+        for photo in found
     ]
-    photos = []
-    for split, class_folder in class_folders:
-        for path in image_files(class_folder):
-            relative = path.relative_to(folder)
-            try:
-                if not class_folder.name.isprintable():
-                    raise InputError("lies in a folder whose name cannot be printed")
-                case = find_case(relative.with_suffix("").as_posix())
-            except InputError as error:
-                rejects.append(Reject(printable(relative.as_posix()), str(error)))
-                continue
-            photos.append(
-                LabelledPhoto(
-                    relative.as_posix(),
-                    case,
-                    class_folder.name,
-                    0,
-                    split_of_case(case) if split is None else _cut(split, case, named),
-                    functools.partial(_read_file, path),
-                )
-            )
-    if not photos and not rejects:
-        raise InputError(f"no photos in the class folders of {folder}")
     return PhotoSource(
         os.fspath(folder),
         list(_cases_apart(os.fspath(folder), photos)),
@@ -238,84 +212,12 @@ def _classes_source(
     )
 
 
-def _class_folders(folder: pathlib.Path) -> list[tuple[str | None, pathlib.Path]]:
-    """(split, folder) of every class; split None where the folders name none."""
-    inside = _subfolders(folder)
-    splits: dict[str, pathlib.Path] = {}
-    for path in inside:
-        split = _SPLIT_NAMES.get(path.name.lower())
-        if split and split in splits:
-            raise InputError(
-                f"{folder} has two folders for {split}, {splits[split].name} and "
-                f"{path.name}: leave one"
-            )
-        if split:
-            splits[split] = path
-    if splits and len(splits) < len(inside):
-        other = next(path for path in inside if path not in splits.values())
-        raise InputError(
-            f"{folder} has the folder {other.name!r} beside those of splits; want "
-            "train, validation (or val) and test, with a folder for each class in them"
-        )
-    if splits:
-        if "train" not in splits:
-            raise InputError(f"{folder} has no folder train")
-        found = [
-            (split, path) for split in splits for path in _subfolders(splits[split])
-        ]
-    else:
-        found = [(None, path) for path in inside]
-    if not found:
-        raise InputError(
-            f"{folder} has no class folders: want SPLIT/CLASS/photo or CLASS/photo"
-        )
-    for _, path in found:
-        if deeper := _subfolders(path):
-            raise InputError(
-                f"{deeper[0]} lies inside a class folder: want SPLIT/CLASS/photo or "
-                "CLASS/photo"
-            )
-    return found
-
-
-def _subfolders(folder: pathlib.Path) -> list[pathlib.Path]:
-    try:
-        return sorted(
-            path
-            for path in folder.iterdir()
-            if path.is_dir() and not path.name.startswith(".")
-        )
-    except OSError as error:
-        raise InputError(f"cannot read folder {folder}: {error.strerror}") from None
-
-
-def _cut(split: str, case: str, named: set[str]) -> str:
-    """The split of a case; validation and test are cut off train if not named."""
-    if split != "train":
+def _cut(split: str | None, case: str, named: set[str]) -> str:
+    """The split of a case; what is not named is cut off train, or off all."""
+    if split not in (None, "train"):
         return split
     by_hash = split_of_case(case)
-    return split if by_hash in named else by_hash
-
-
-def _case_finder(pattern: str) -> Callable[[str], str]:
-    """Finds the case in a path below the folder, without extension."""
-    if not pattern:
-        return posixpath.basename
-    try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        raise InputError(
-            f"case pattern {pattern!r} is no regular expression: {error}"
-        ) from None
-    group = "case" if "case" in compiled.groupindex else min(compiled.groups, 1)
-
-    def find_case(path: str) -> str:
-        match = compiled.search(path if "/" in pattern else posixpath.basename(path))
-        if not match or not match[group]:
-            raise InputError(f"has no case in its name by the pattern {pattern!r}")
-        return match[group]
-
-    return find_case
+    return split if split and by_hash in named else by_hash
 
 
 def _pairs_source(data_dir: str) -> PhotoSource:

@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from dermgan_tf.errors import InputError
-from dermgan_tf.photos.importers import cause
+from dermgan_tf.errors import InputError, cause
 from dermgan_tf.photos.photo_io import read_photo, read_png_text
 from dermgan_tf.photos.semantic_map import MAX_SKIN_TYPE
 from dermgan_tf.photos.vocabulary import HEALTHY

@@ -30,8 +30,8 @@ from dermgan_tf.pairs.masked_photo_job import read_masked_photo
 from dermgan_tf.pairs.patches import read_patches_info
 from dermgan_tf.pairs.sources import MaskedPhoto
 from dermgan_tf.photos.contact_sheet import contact_sheet
-from dermgan_tf.photos.importers.mask_folder import mask_rois
 from dermgan_tf.photos.isolated_map import Lost, isolated_map, one_thread
+from dermgan_tf.photos.masks import mask_rois
 from dermgan_tf.photos.photo_io import encode_png, printable
 from dermgan_tf.photos.vocabulary import HEALTHY
 from dermgan_tf.progress import silent

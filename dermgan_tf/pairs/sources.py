@@ -3,21 +3,20 @@
 import dataclasses
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from dermgan_tf.errors import InputError, Reject
 from dermgan_tf.pairs.photo_sources import PhantomPhoto, PhotoFile
 from dermgan_tf.photos.annotations import PhotoAnnotation
-from dermgan_tf.photos.importers.cases import case_finder
-from dermgan_tf.photos.importers.mask_folder import (
-    MIN_REGION_AREA,
-    image_files,
-    mask_rois,
-    read_mask,
-    read_real_photo,
-)
+from dermgan_tf.photos.folders import image_files
+from dermgan_tf.photos.importers.entries import MIN_REGION_AREA
+from dermgan_tf.photos.importers.mask_folder import masks_of
+from dermgan_tf.photos.importers.names import case_finder
+from dermgan_tf.photos.importers.photo_index import PhotoIndex
+from dermgan_tf.photos.masks import mask_rois, read_mask
+from dermgan_tf.photos.photo_io import read_real_photo
 from dermgan_tf.photos.skin_tone import skin_mask
 
 
@@ -92,7 +91,7 @@ def annotations_of_folder(
     Args:
         images_dir: the folder. Its subfolders are not read.
         condition: str. What the photos show.
-        case_pattern: str. As of `dermgan_tf.photos.importers.mask_folder`: by default
+        case_pattern: str. See `case_finder`: by default
             every photo is a case of its own.
 
     Raises:
@@ -128,33 +127,17 @@ def masked_photos(
     Returns:
         (photos, rejects): those without a mask are rejected.
     """
-    masks = _by_stem(masks_dir)
-    skins = None if skin_masks_dir is None else _by_stem(skin_masks_dir)
+    images = [annotation.image for annotation in annotations]
+    masks = masks_of(images, PhotoIndex(masks_dir), mask_suffix)
+    skins: list = [None] * len(images)
+    if skin_masks_dir is not None:
+        skins = masks_of(images, PhotoIndex(skin_masks_dir), mask_suffix, "skin mask")
     photos, rejects = [], []
-    for annotation in annotations:
-        stem = pathlib.PurePosixPath(annotation.image).stem + mask_suffix
-        try:
-            mask = _only(masks, stem, "mask")
-            skin = None if skins is None else _only(skins, stem, "skin mask")
-        except InputError as error:
-            rejects.append(Reject(annotation.image, str(error)))
+    for annotation, *found in zip(annotations, masks, skins, strict=True):
+        problems = [one for one in found if isinstance(one, InputError)]
+        if problems:
+            rejects.append(Reject(annotation.image, str(problems[0])))
             continue
+        mask, skin = (one and os.fspath(one) for one in found)
         photos.append(MaskedPhoto(os.fspath(folder), annotation, mask, skin))
     return photos, rejects
-
-
-def _by_stem(folder: str | os.PathLike) -> dict[str, list[pathlib.Path]]:
-    found: dict[str, list[pathlib.Path]] = {}
-    for path in image_files(folder):
-        found.setdefault(path.stem, []).append(path)
-    return found
-
-
-def _only(masks: Mapping[str, list[pathlib.Path]], stem: str, kind: str) -> str:
-    found = masks.get(stem, [])
-    if not found:
-        raise InputError(f"has no {kind} {stem}.*")
-    if len(found) > 1:
-        names = ", ".join(path.name for path in found)
-        raise InputError(f"has {len(found)} {kind}s: {names}")
-    return os.fspath(found[0])

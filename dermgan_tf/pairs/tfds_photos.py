@@ -16,6 +16,7 @@ from absl import logging
 from dermgan_tf.errors import (
     InputError,
     Reject,
+    cause,
     check_reject_fraction,
     write_rejects,
 )
@@ -39,7 +40,6 @@ from dermgan_tf.photos.anonymous_ids import (
     anonymous_image_id,
     read_salt,
 )
-from dermgan_tf.photos.importers import cause
 from dermgan_tf.photos.photo_io import encode_jpeg, encode_png
 from dermgan_tf.photos.vocabulary import Vocabulary
 

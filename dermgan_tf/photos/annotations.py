@@ -5,6 +5,7 @@
 
 `image` is relative to the file's folder. Required: image, case_id, condition. A ROI's
 condition defaults to the photo's; fitzpatrick to unknown; split to one by case_id.
+`skin_type_source` says whether the type was given or estimated from the colour.
 """
 
 import dataclasses
@@ -20,10 +21,11 @@ from typing import Any
 from dermgan_tf.errors import InputError, Reject
 from dermgan_tf.output_folder import atomic_write
 from dermgan_tf.photos.semantic_map import MAX_SKIN_TYPE, Roi
-from dermgan_tf.photos.vocabulary import Vocabulary
+from dermgan_tf.photos.vocabulary import Vocabulary, composed
 
 SPLITS = ("train", "validation", "test")
 SOURCES = ("real", "phantom")
+SKIN_TYPE_SOURCES = ("given", "estimated")
 
 MAX_LINE_BYTES = 1 << 20  # what a thousand boxes take, many times over
 MAX_ROIS = 1000  # of a photo: grouping them takes their number squared of memory
@@ -47,6 +49,8 @@ class PhotoAnnotation:
         rois: the regions of interest; none means that the photo has no boxes.
         split: "train", "validation" or "test"; None = by hash of case_id.
         source: "real" or "phantom".
+        skin_type_source: "given" by the data set, or "estimated" from the photo's
+            colour; None where no type is known, or nobody recorded it.
 
     Raises:
         InputError: naming every field that is not as above.
@@ -59,9 +63,12 @@ class PhotoAnnotation:
     rois: tuple[Roi, ...] = ()
     split: str | None = None
     source: str = "real"
+    skin_type_source: str | None = None
 
     def __post_init__(self):
         object.__setattr__(self, "rois", tuple(self.rois))
+        for field in ("case_id", "condition"):
+            object.__setattr__(self, field, composed(getattr(self, field)))
         problems = [
             _image_problem(self.image),
             _name_problem("case_id", self.case_id),
@@ -70,6 +77,9 @@ class PhotoAnnotation:
             *(_name_problem("a ROI's condition", roi.condition) for roi in self.rois),
             _choice_problem("split", self.split, (None, *SPLITS)),
             _choice_problem("source", self.source, SOURCES),
+            _choice_problem(
+                "skin_type_source", self.skin_type_source, (None, *SKIN_TYPE_SOURCES)
+            ),
             _rois_problem(self.rois),
         ]
         problems = [problem for problem in problems if problem]
@@ -258,6 +268,8 @@ def _as_json(annotation: PhotoAnnotation) -> dict[str, Any]:
         record["split"] = annotation.split
     if annotation.source != "real":
         record["source"] = annotation.source
+    if annotation.skin_type_source is not None:
+        record["skin_type_source"] = annotation.skin_type_source
     return record
 
 
@@ -292,6 +304,7 @@ def _parse_line(line: bytes, vocabulary: Vocabulary | None) -> PhotoAnnotation:
             rois=rois,
             split=record.get("split"),
             source=record.get("source", "real"),
+            skin_type_source=record.get("skin_type_source"),
         )
     except InputError as error:
         problems.append(str(error))

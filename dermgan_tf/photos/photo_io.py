@@ -5,13 +5,13 @@ import os
 import stat
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, PngImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
 
-from dermgan_tf.errors import InputError
+from dermgan_tf.errors import InputError, printable
 from dermgan_tf.photos.square import TURN_OF_EXIF, turned
 
 MIN_SIDE = 16  # pixels; below this nothing can be seen of a skin condition
@@ -20,21 +20,23 @@ MAX_PIXELS = 100_000_000  # 300 MB of RGB: far above any camera, below a bomb
 # one byte by byte, for minutes, when nothing but its beginning is a photo's.
 MAX_BYTES = 1 << 30
 
-# How names of photos end, in lower case. HEIC cannot be read, and says so when tried.
-# fmt: off
-PHOTO_SUFFIXES = (
-    ".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff",
-    ".bmp", ".gif", ".jp2", ".pgm", ".ppm", ".heic",
-)
-# fmt: on
-
 # Only formats that photographs come in. Pillow opens others by running helpers
 # (EPS starts Ghostscript), which no photo should be able to ask for.
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000")
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _MAX_TEXT = 1 << 20  # bytes of a PNG text; longer ones are none of ours
-_EXIF_ORIENTATION = 0x0112
+# EXIF 2.32: tags 274 and 40961, and of the interoperability IFD tag 1.
+_EXIF_ORIENTATION, _EXIF_COLOUR_SPACE, _EXIF_INTEROPERABILITY = 0x0112, 0xA001, 1
+_ADOBE_RGB, _UNCALIBRATED, _ADOBE_RGB_FILE = 2, 0xFFFF, "R03"
+# Linear Adobe RGB (1998) to linear sRGB, both of white D65: the product of the matrices
+# that the two standards give; its rows sum to 1. Adobe's gamma is 2 + 51/256.
+_SRGB_FROM_ADOBE = np.array(
+    [[1.3982834, -0.3982834, 0.0], [0.0, 1.0, 0.0], [0.0, -0.0429383, 1.0429383]]
+)
+_ADOBE_GAMMA = 2 + 51 / 256
+# A 16-bit image that has nothing above this holds 12 bits, as of a microscope.
+_BRIGHTEST_12_BIT = 4095
 
 
 def read_photo(
@@ -43,7 +45,8 @@ def read_photo(
     """Reads one photograph as it is meant to be seen.
 
     EXIF orientation is applied. An embedded colour profile (Display P3 of phones, CMYK
-    of print) is converted to sRGB, so that a skin colour means the same in every photo.
+    of print, grey of scanners) and Adobe RGB told by EXIF are converted to sRGB, so
+    that a skin colour means the same in every photo.
     Grey, palette, CMYK and 16-bit images become 8-bit RGB; transparent pixels are laid
     on black, which the rest of the library takes for padding.
 
@@ -63,7 +66,37 @@ def read_photo(
             header says, before any is decoded.
     """
     with _open_regular_file(path) as file:
-        return _decoded(file, printable(path), min_side, max_pixels)
+        return _decoded(file, printable(path), min_side, max_pixels)[0]
+
+
+def read_real_photo(path: str | os.PathLike) -> np.ndarray:
+    """`read_photo`, but refuses an image that says that a generator painted it."""
+    require_real(path)
+    return read_photo(path)
+
+
+def require_real(path: str | os.PathLike) -> None:
+    """Raises InputError for an image file that says that a generator painted it."""
+    if is_synthetic(path):
+        raise InputError(f"{printable(path)}: is a synthetic image, not a photo")
+
+
+def read_upright(
+    path: str | os.PathLike, pixels: Callable[[Image.Image], np.ndarray] | None = None
+) -> tuple[np.ndarray, int]:
+    """Reads an image file as `read_photo` does, but as the pixels that are asked for.
+
+    Args:
+        path: the image file.
+        pixels: gives of Pillow's image, which is loaded and as it is stored, an array
+            [H, W, ...]; by default RGB, for photos. Other images may be of any size.
+
+    Returns:
+        (pixels, orientation): upright; the EXIF orientation that was undone, 1…8.
+    """
+    min_side = 1 if pixels else MIN_SIDE
+    with _open_regular_file(path) as file:
+        return _decoded(file, printable(path), min_side, MAX_PIXELS, pixels)
 
 
 def decode_photo(
@@ -79,12 +112,18 @@ def decode_photo(
     Raises:
         InputError: "<name>: <cause>", see `read_photo`.
     """
-    return _decoded(io.BytesIO(data), printable(name), min_side, max_pixels)
+    return _decoded(io.BytesIO(data), printable(name), min_side, max_pixels)[0]
 
 
-def _decoded(file: BinaryIO, name: str, min_side: int, max_pixels: int) -> np.ndarray:
+def _decoded(
+    file: BinaryIO,
+    name: str,
+    min_side: int,
+    max_pixels: int,
+    pixels: Callable[[Image.Image], np.ndarray] | None = None,
+) -> tuple[np.ndarray, int]:
     try:
-        return _decode(file, min_side, max_pixels)
+        return _decode(file, min_side, max_pixels, pixels or _rgb_pixels)
     except MemoryError:
         raise
     except InputError as error:
@@ -172,14 +211,6 @@ def is_synthetic(path: str | os.PathLike) -> bool:
     return read_png_text(path).get("synthetic", "").strip().lower() == "true"
 
 
-def printable(path: str | os.PathLike) -> str:
-    """A path for messages and lists: one line of text, whatever the name holds."""
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode()
-        for c in os.fspath(path)
-    )
-
-
 def _open_regular_file(path: str | os.PathLike) -> io.BufferedReader:
     name = printable(path)
     try:
@@ -245,7 +276,12 @@ def _inflated(data: bytes) -> bytes:
     return text
 
 
-def _decode(file: BinaryIO, min_side: int, max_pixels: int) -> np.ndarray:
+def _decode(
+    file: BinaryIO,
+    min_side: int,
+    max_pixels: int,
+    pixels: Callable[[Image.Image], np.ndarray],
+) -> tuple[np.ndarray, int]:
     with Image.open(file, formats=_FORMATS) as image:
         width, height = image.size
         if min(width, height) < min_side:
@@ -263,27 +299,39 @@ def _decode(file: BinaryIO, min_side: int, max_pixels: int) -> np.ndarray:
         image.load()
         # After loading: Pillow turns TIFFs while it loads them.
         orientation = _orientation(image)
-        turn = TURN_OF_EXIF.get(orientation, 0)
-        return turned(_rgb_pixels(image), turn)
+        return turned(pixels(image), TURN_OF_EXIF[orientation]), orientation
 
 
 def _orientation(image: Image.Image) -> int:
     try:
-        return image.getexif().get(_EXIF_ORIENTATION, 1)
+        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
     except Exception:  # noqa: BLE001 - damaged EXIF does not spoil the pixels
         return 1
+    return orientation if orientation in range(1, 9) else 1
+
+
+def _is_adobe_rgb(image: Image.Image) -> bool:
+    """Whether EXIF says so: cameras set for Adobe RGB embed no profile."""
+    try:
+        exif = image.getexif()
+        space = exif.get_ifd(ExifTags.IFD.Exif).get(_EXIF_COLOUR_SPACE)
+        file = exif.get_ifd(ExifTags.IFD.Interop).get(_EXIF_INTEROPERABILITY)
+    except Exception:  # noqa: BLE001 - damaged EXIF does not spoil the pixels
+        return False
+    if isinstance(file, bytes):
+        file = file.decode("latin-1")
+    told = str(file).strip("\0 ") == _ADOBE_RGB_FILE
+    return space == _ADOBE_RGB or (told and space in (_UNCALIBRATED, None))
 
 
 def _rgb_pixels(image: Image.Image) -> np.ndarray:
     if image.mode == "F":
         raise InputError("has floating-point pixels; want 8 or 16 bit")
-    if image.mode.startswith("I"):  # 16-bit grey; older Pillow gives it as 32-bit
-        grey = np.asarray(image).astype(np.int64)
-        if grey.min() < 0 or grey.max() > 65535:
-            raise InputError("has 32-bit pixels; want 8 or 16 bit")
-        grey = ((grey * 255 + 32767) // 65535).astype(np.uint8)
-        return np.repeat(grey[..., np.newaxis], 3, axis=-1)
     profile = image.info.get("icc_profile")
+    adobe = not profile and _is_adobe_rgb(image)
+    grey = image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I")
+    if image.mode.startswith("I"):  # 16-bit grey; older Pillow gives it as 32-bit
+        image = _eight_bit(image)
     transparent = image.mode in ("RGBA", "LA", "PA", "RGBa", "La")
     if transparent or "transparency" in image.info:
         image = image.convert("RGBA")
@@ -293,12 +341,26 @@ def _rgb_pixels(image: Image.Image) -> np.ndarray:
     elif image.mode not in ("RGB", "CMYK"):
         image = image.convert("RGB")
     if profile:
-        image = _to_srgb(image, profile)
+        image = _to_srgb(image, profile, grey)
     # Converting RGB to RGB copies it: four bytes a pixel, for nothing.
-    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+    pixels = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+    return _from_adobe_rgb(pixels) if adobe else pixels
 
 
-def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
+def _eight_bit(image: Image.Image) -> Image.Image:
+    values = np.asarray(image).astype(np.int64)
+    brightest = values.max()
+    if values.min() < 0 or brightest > 65535:
+        raise InputError("has 32-bit pixels; want 8 or 16 bit")
+    if 255 < brightest <= _BRIGHTEST_12_BIT:
+        raise InputError(
+            f"has 12-bit pixels in 16 bits: its brightest is {brightest} of 65535; "
+            "save it with 8 bits"
+        )
+    return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
+
+
+def _to_srgb(image: Image.Image, profile: bytes, grey: bool) -> Image.Image:
     """Converts from an ICC profile; leaves the pixels when the profile is no good."""
     try:
         from PIL import ImageCms
@@ -306,12 +368,27 @@ def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         if image.mode == "RGB" and "sRGB" in ImageCms.getProfileDescription(source):
             return image
+        if grey and source.profile.xcolor_space.strip() == "GRAY":
+            image = image.convert("L")
         target = ImageCms.createProfile("sRGB")
         return ImageCms.profileToProfile(image, source, target, outputMode="RGB")
     except MemoryError:
         raise
     except Exception:  # noqa: BLE001 - damaged, of another mode, or no LittleCMS
         return image
+
+
+def _from_adobe_rgb(pixels: np.ndarray) -> np.ndarray:
+    """sRGB of Adobe RGB, both uint8 [H, W, 3]; IEC 61966-2-1, Adobe RGB (1998)."""
+    linear = (np.arange(256) / 255) ** _ADOBE_GAMMA
+    converted = np.empty_like(pixels)
+    for row, colours in enumerate(pixels):  # row by row: little memory
+        light = np.clip(linear[colours] @ _SRGB_FROM_ADOBE.T, 0, 1)
+        curved = np.where(
+            light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055
+        )
+        converted[row] = np.round(curved * 255)
+    return converted
 
 
 def _why_not_an_image(file: BinaryIO) -> str:

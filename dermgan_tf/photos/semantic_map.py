@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from dermgan_tf.errors import InputError
-from dermgan_tf.photos.vocabulary import HEALTHY, Vocabulary
+from dermgan_tf.photos.vocabulary import HEALTHY, Vocabulary, composed
 
 BOX_DECIMALS = 4  # a box's edge is read to a ten-thousandth of a pixel
 MAX_SKIN_TYPE = 6  # Fitzpatrick VI; 0 stands for unknown
@@ -42,6 +42,7 @@ class Roi:
 
     def __post_init__(self):
         object.__setattr__(self, "box", checked_box(self.box))
+        object.__setattr__(self, "condition", composed(self.condition))
         if self.condition == HEALTHY:
             raise InputError(f"{HEALTHY!r} has no box: it is what is outside of them")
 

@@ -1,12 +1,14 @@
 """Skin colour: ITA, the skin type it suggests, and which pixels of a photo are skin."""
 
+import hashlib
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
 
 from dermgan_tf.errors import InputError
-from dermgan_tf.photos.semantic_map import Roi, box_pixels
+from dermgan_tf.photos.semantic_map import MAX_SKIN_TYPE, Roi, box_pixels
 
 # ITA limits, in degrees, between the colour classes very light, light, intermediate,
 # tan, brown and dark: Chardon et al. 1991 ("Skin colour typology and suntanning
@@ -33,6 +35,8 @@ _LOG_32 = np.log(_LINEAR + 0.01).astype(np.float32)
 _WORKING_SIDE = 160
 # A smaller share of skin than this says nothing reliable of its colour.
 _MIN_SKIN_SHARE = 0.02
+# Limits are fitted to no fewer known skin types, and judged in so many parts.
+_LEAST_KNOWN, _LEAST_CASES, _FOLDS = 30, 10, 5
 
 
 def srgb_to_lab(rgb: np.ndarray) -> np.ndarray:
@@ -71,7 +75,7 @@ def ita_degrees(rgb: np.ndarray) -> np.ndarray:
     return np.degrees(np.arctan2(lab[..., 0] - 50, lab[..., 2]))
 
 
-def fitzpatrick_from_ita(ita: float) -> int:
+def fitzpatrick_from_ita(ita: float, limits: Sequence[float] = ITA_LIMITS) -> int:
     """The skin type whose usual colour class holds `ita`: an approximation.
 
     The Fitzpatrick type is how skin reacts to sun, told by the patient; ITA measures
@@ -80,6 +84,7 @@ def fitzpatrick_from_ita(ita: float) -> int:
 
     Args:
         ita: float, degrees.
+        limits: between the six types, in degrees, falling.
 
     Returns:
         int, 1…6.
@@ -89,7 +94,7 @@ def fitzpatrick_from_ita(ita: float) -> int:
     """
     if np.isnan(ita):
         raise InputError("ITA is not a number: of no pixels, or of bad ones?")
-    return 1 + sum(bool(ita <= limit) for limit in ITA_LIMITS)
+    return 1 + sum(bool(ita <= limit) for limit in limits)
 
 
 def skin_mask(photo: np.ndarray, rois: Sequence[Roi] = ()) -> np.ndarray:
@@ -178,6 +183,106 @@ def estimation_error(
         "mean_absolute_error": float(mean(abs(error))),
         "mean_error": float(mean(error)),
     }
+
+
+def estimated_types(
+    itas: Sequence[float], known: Sequence[int], cases: Sequence[str]
+) -> tuple[list[int], dict[str, Any]]:
+    """Skin types by ITA, with limits fitted to known types where these are enough.
+
+    ITA measures a photo's colour; the Fitzpatrick type is how skin answers to sun. What
+    links them differs with light and camera, so that usual limits can be worse than to
+    say the commonest type of all photos: that is the error to compare with.
+
+    Args:
+        itas: degrees, of each photo; NaN where there is too little skin.
+        known: 0…6; 0 = unknown.
+        cases: the case of each photo.
+
+    Returns:
+        (types, errors): 1…6, 0 where the ITA is NaN; `estimation_error` of "usual"
+        limits, of the "commonest" known type for all, with "type", and of the
+        "fitted" limits, each case judged by limits fitted to others, None where fewer
+        than 30 photos of 10 cases are known; and which is "used".
+    """
+    usual = [0 if np.isnan(ita) else fitzpatrick_from_ita(ita) for ita in itas]
+    judged = [i for i, type_ in enumerate(known) if type_ and not np.isnan(itas[i])]
+    truth = [known[i] for i in judged]
+    commonest = max(sorted(set(truth)), key=truth.count) if truth else 0
+    errors: dict[str, Any] = {
+        "usual": estimation_error(truth, [usual[i] for i in judged]),
+        "commonest": {
+            "type": commonest,
+            **estimation_error(truth, [commonest] * len(truth)),
+        },
+        "fitted": None,
+        "used": "usual",
+    }
+    names = sorted({cases[i] for i in judged})
+    if len(judged) < _LEAST_KNOWN or len(names) < _LEAST_CASES:
+        return usual, errors
+    # Folds by digest: the same whatever the order of photos.
+    fold_of = {
+        case: hashlib.sha256(case.encode("utf-8", "surrogatepass")).digest()[0] % _FOLDS
+        for case in names
+    }
+    folds = np.array([fold_of[cases[i]] for i in judged])
+    angles, types = np.array([itas[i] for i in judged]), np.array(truth)
+    left_out = np.zeros(len(judged), int)
+    for fold in range(_FOLDS):
+        of_fold = folds == fold
+        if of_fold.all():
+            return usual, errors
+        limits = fitted_limits(angles[~of_fold], types[~of_fold])
+        left_out[of_fold] = [fitzpatrick_from_ita(a, limits) for a in angles[of_fold]]
+    errors["fitted"] = estimation_error(truth, left_out.tolist())
+    error = "mean_absolute_error"
+    if errors["fitted"][error] >= errors["usual"][error]:
+        return usual, errors
+    errors["used"] = "fitted"
+    limits = fitted_limits(angles, types)
+    fitted = [0 if np.isnan(a) else fitzpatrick_from_ita(a, limits) for a in itas]
+    return fitted, errors
+
+
+def fitted_limits(itas: np.ndarray, types: np.ndarray) -> list[float]:
+    """The limits of ITA between six types that err least in all, in absolute types.
+
+    Args:
+        itas: [n], degrees.
+        types: [n], ints 1…6.
+
+    Returns:
+        Five angles, falling. Limits between types that no angle is given are equal.
+    """
+    order = np.argsort(-itas, kind="stable")
+    angles, levels = itas[order], np.arange(1, MAX_SKIN_TYPE + 1)
+    # The least error of the lightest i photos when the i-th has a type, by dynamic
+    # programming: types never fall where the skin gets darker. Equal angles are one.
+    starts = np.flatnonzero(np.r_[True, angles[1:] != angles[:-1]])
+    costs = np.abs(types[order][:, np.newaxis] - levels)
+    costs = np.add.reduceat(costs, starts)
+    best, came_from = np.zeros(MAX_SKIN_TYPE), []
+    for cost in costs:
+        lowest = np.minimum.accumulate(best)
+        came_from.append(np.maximum.accumulate(np.where(best == lowest, levels - 1, 0)))
+        best = lowest + cost
+    level = int(best.argmin())
+    given = np.empty(len(starts), int)
+    for i in reversed(range(len(starts))):
+        given[i] = levels[level]
+        level = came_from[i][level]
+    middles = angles[starts]
+    limits = []
+    for type_ in levels[:-1]:
+        darker = np.flatnonzero(given > type_)
+        if not len(darker):
+            limits.append(-180.0)  # no angle is below it
+        elif darker[0] == 0:
+            limits.append(180.0)
+        else:
+            limits.append(float(middles[darker[0] - 1] + middles[darker[0]]) / 2)
+    return limits
 
 
 def _small_copy(photo: np.ndarray) -> np.ndarray:

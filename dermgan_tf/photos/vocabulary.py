@@ -1,6 +1,8 @@
 """The ordered list of skin conditions that a data set, a model and its maps share."""
 
+import unicodedata
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from dermgan_tf.errors import InputError
 
@@ -9,6 +11,15 @@ MAX_CONDITIONS = 60
 # The name, in any vocabulary, of crops that show skin and no condition. It has no ROI:
 # on its maps stands the skin type alone.
 HEALTHY = "healthy skin"
+
+
+def composed(text: Any) -> Any:
+    """A text in Unicode's composed form (NFC), so that equal names are equal.
+
+    macOS writes file names with letters and accents apart (NFD). What is no text is
+    given back as it is.
+    """
+    return unicodedata.normalize("NFC", text) if isinstance(text, str) else text
 
 
 class Vocabulary:
@@ -35,7 +46,7 @@ class Vocabulary:
             raise InputError(
                 f"a vocabulary is a list of names, got one: {conditions!r}"
             )
-        self.conditions = tuple(conditions)
+        self.conditions = tuple(map(composed, conditions))
         if not 1 <= len(self.conditions) <= MAX_CONDITIONS:
             raise InputError(
                 f"a vocabulary has 1…{MAX_CONDITIONS} conditions, "
@@ -52,7 +63,7 @@ class Vocabulary:
     def index(self, name: str) -> int:
         """Returns the 0-based position of `name`; InputError names the valid ones."""
         try:
-            return self._index[name]
+            return self._index[composed(name)]
         except (KeyError, TypeError):
             raise InputError(
                 f"unknown condition {name!r}; known: {', '.join(self.conditions)}"
@@ -87,7 +98,7 @@ class Vocabulary:
         return iter(self.conditions)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._index
+        return composed(name) in self._index
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Vocabulary) and self.conditions == other.conditions

@@ -22,7 +22,7 @@ from dermgan_tf.pairs.pairs import read_pairs, read_pairs_info
 from dermgan_tf.pairs.photo_sources import AnnotatedPhoto
 from dermgan_tf.pairs.prepare import prepare_pairs
 from dermgan_tf.photos.annotations import MAX_LINE_BYTES, read_annotations
-from dermgan_tf.photos.importers import coco, fitzpatrick17k, voc, yolo
+from dermgan_tf.photos.importers import coco, published, voc, yolo
 from dermgan_tf.photos.vocabulary import Vocabulary
 from pipelines.prepare_pairs import rejects_kept
 from tests.helpers import fuzz_corpus
@@ -252,7 +252,7 @@ READ_ALL = """
 import json, pathlib, sys
 from dermgan_tf.photos.annotations import read_annotations
 from dermgan_tf.errors import InputError, Reject
-from dermgan_tf.photos.importers import coco, fitzpatrick17k, voc, yolo
+from dermgan_tf.photos.importers import coco, published, voc, yolo
 
 for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):
     try:
@@ -409,7 +409,7 @@ _TABLE = (
         (coco.import_coco, "annotations.json", _coco(), [b"[" * 10**5]),
         (voc.import_voc, "a.xml", _VOC, [_XML_BOMB, _XML_READER]),
         (yolo.import_yolo, "a.txt", b"0 0.5 0.5 0.2 0.2\n0 0.3 0.3 0.1 0.1\n", []),
-        (fitzpatrick17k.import_fitzpatrick17k, "fitzpatrick17k.csv", _TABLE, []),
+        (published.import_fitzpatrick17k, "fitzpatrick17k.csv", _TABLE, []),
     ],
 )
 def test_importers_on_damaged_files(tmp_path, importer, name, content, more):

@@ -104,7 +104,7 @@ def test_copied_photos_survive_the_originals(data, tmp_path):
     output = tmp_path / "out"
     result = mask_folder(data, output, "--photos=copy")
     assert result.returncode == 0, result.stderr
-    assert "case of its own" in result.stdout
+    assert "nothing but names tells the cases" in result.stdout
     shutil.rmtree(data)
     annotations, _ = read_annotations(output / "annotations.jsonl")
     for annotation in annotations:
@@ -131,10 +131,14 @@ def test_pad_ufes_20_end_to_end(tmp_path):
     assert [a.fitzpatrick for a in annotations] == [3, 4, 1, 3]
     assert "images absent" in result.stdout
     assert "skin type estimated for 1 photos" in result.stdout
+    assert [a.skin_type_source for a in annotations].count("estimated") == 1
+    lines = result.stdout.splitlines()
+    usual = next(line for line in lines if "usual limits" in line)
+    always = next(line for line in lines if "always type" in line)
     assert (
-        "against the 3 known types: exact 33%, within one 67%, mean absolute error "
-        "1.00 types, mean error +0.33"
-    ) in result.stdout
+        "exact  33%, within one  67%, mean absolute error 1.00 types, mean error +0.33"
+    ) in usual
+    assert "type I," in always and "mean absolute error 1.67" in always
 
 
 def counts_of(result):
@@ -192,7 +196,7 @@ def test_coco_with_a_label_map_end_to_end(tmp_path):
     assert "lies wholly outside the image" in result.stdout
     row = next(line for line in result.stdout.splitlines() if "left out" in line)
     assert row.split() == ["ruler", "left", "out", "2", "4"]
-    assert "case of its own" in result.stdout
+    assert "nothing but names tells the cases" in result.stdout
     (tmp_path / "map.csv").write_text("NV,\n")
     result = run(
         "--format=coco",

@@ -16,11 +16,10 @@ import numpy as np
 
 from dermgan_tf.apps.atlas.about import checked_conditions
 from dermgan_tf.apps.atlas.pictures import content_digest, encode_picture, shrunk
-from dermgan_tf.errors import InputError, Reject
+from dermgan_tf.errors import InputError, Reject, cause
 from dermgan_tf.generation.folder import read_generated, read_generated_image
 from dermgan_tf.photos.annotations import case_splits, read_annotations
 from dermgan_tf.photos.anonymous_ids import anonymous_case_id
-from dermgan_tf.photos.importers import cause
 from dermgan_tf.photos.isolated_map import Lost, isolated_map
 from dermgan_tf.photos.photo_io import MAX_BYTES, is_synthetic, printable, read_photo
 

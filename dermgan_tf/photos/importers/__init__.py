@@ -12,14 +12,16 @@ import functools
 import os
 import pathlib
 import shutil
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from dermgan_tf.errors import InputError
 from dermgan_tf.photos.annotations import PhotoAnnotation
 from dermgan_tf.photos.isolated_map import Lost, isolated_map, one_thread
-from dermgan_tf.photos.photo_io import printable, read_photo
-from dermgan_tf.photos.skin_tone import estimate_skin_type, estimation_error
+from dermgan_tf.photos.photo_io import read_photo
+from dermgan_tf.photos.skin_tone import estimated_types, skin_ita
+from dermgan_tf.photos.vocabulary import composed
 from dermgan_tf.progress import silent
 
 PHOTOS_FOLDER = "photos"
@@ -47,9 +49,12 @@ def place_photos(
         The annotations with images relative to `output_dir`.
     """
     placed = []
+    names = Counter(composed(annotation.image) for annotation in annotations)
     for annotation in annotations:
         source = os.path.abspath(os.path.join(photos_dir, annotation.image))
-        image = f"{PHOTOS_FOLDER}/{annotation.image}"
+        name = composed(annotation.image)
+        # Two photos may be called alike but for the form of their accents.
+        image = f"{PHOTOS_FOLDER}/{name if names[name] == 1 else annotation.image}"
         target = pathlib.Path(output_dir, image)
         target.parent.mkdir(parents=True, exist_ok=True)
         if not copy:
@@ -68,8 +73,11 @@ def estimate_skin_types(
     photos_dir: str | os.PathLike,
     progress: Callable = silent,
     crash_safe: bool = False,
-) -> tuple[list[PhotoAnnotation], dict[str, float]]:
+) -> tuple[list[PhotoAnnotation], dict[str, Any]]:
     """Fills in missing skin types from the photos' colours; known ones stay.
+
+    Where enough types are known, the limits of ITA between types are fitted to them,
+    and the fitted ones are used if they err less on the cases left out.
 
     Args:
         annotations: with images relative to `photos_dir`.
@@ -78,35 +86,42 @@ def estimate_skin_types(
         crash_safe: see `over_photos`.
 
     Returns:
-        (annotations, error): the error of the same estimate on the photos whose type
-        was known; see `dermgan_tf.photos.skin_tone.estimation_error`.
+        (annotations, errors): those filled in have the skin_type_source "estimated".
+        The errors are those of `dermgan_tf.photos.skin_tone.estimation_errors` on the
+        photos whose type was known.
     """
-    estimate = functools.partial(_estimated, photos_dir)
-    estimates = over_photos(
-        estimate, annotations, progress, "estimating skin types", crash_safe
+    find_ita = functools.partial(_ita, photos_dir)
+    found = over_photos(
+        find_ita, annotations, progress, "estimating skin types", crash_safe
     )
-    for estimated in estimates:
-        if isinstance(estimated, InputError):
-            raise estimated
-    estimates = [0 if isinstance(found, Lost) else found for found in estimates]
+    for ita in found:
+        if isinstance(ita, InputError):
+            raise ita
+    itas = [float("nan") if isinstance(ita, Lost) else ita for ita in found]
+    types, errors = estimated_types(
+        itas,
+        [annotation.fitzpatrick for annotation in annotations],
+        [annotation.case_id for annotation in annotations],
+    )
     filled = [
         annotation
-        if annotation.fitzpatrick
-        else dataclasses.replace(annotation, fitzpatrick=estimated)
-        for annotation, estimated in zip(annotations, estimates, strict=True)
+        if annotation.fitzpatrick or not estimated
+        else dataclasses.replace(
+            annotation, fitzpatrick=estimated, skin_type_source="estimated"
+        )
+        for annotation, estimated in zip(annotations, types, strict=True)
     ]
-    known = [annotation.fitzpatrick for annotation in annotations]
-    return filled, estimation_error(known, estimates)
+    return filled, errors
 
 
-def _estimated(
+def _ita(
     photos_dir: str | os.PathLike, annotation: PhotoAnnotation
-) -> int | InputError:
+) -> float | InputError:
     try:
         photo = read_photo(os.path.join(photos_dir, annotation.image))
     except InputError as error:
         return error
-    return estimate_skin_type(photo, annotation.rois)
+    return skin_ita(photo, annotation.rois)
 
 
 def over_photos(
@@ -156,9 +171,3 @@ def in_threads(
             return list(progress(results, total=len(items), desc=desc))
         finally:
             pool.shutdown(cancel_futures=True)  # on Ctrl-C do not work off the rest
-
-
-def cause(error: InputError, path: str | os.PathLike) -> str:
-    """The error's text without the path, for a list that names the file already."""
-    text = str(error).removeprefix(f"{printable(path)}: ")
-    return text.removeprefix(f"{os.fspath(path)}: ")

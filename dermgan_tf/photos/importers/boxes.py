@@ -54,6 +54,35 @@ def fitted_box(box: Box, height: float, width: float) -> tuple[Box, bool]:
     return (max(top, 0.0), max(left, 0.0), min(bottom, 1.0), min(right, 1.0)), cut
 
 
+def rotated_box(box: Box, degrees: float) -> Box:
+    """The box around a box that is turned about its centre.
+
+    Args:
+        box: (top, left, bottom, right), before it is turned, in pixels.
+        degrees: float. Clockwise or not makes no difference to the box around it.
+    """
+    top, left, bottom, right = box
+    sine, cosine = (
+        abs(math.sin(math.radians(degrees))),
+        abs(math.cos(math.radians(degrees))),
+    )
+    height = (bottom - top) * cosine + (right - left) * sine
+    width = (bottom - top) * sine + (right - left) * cosine
+    y, x = (top + bottom) / 2, (left + right) / 2
+    return y - height / 2, x - width / 2, y + height / 2, x + width / 2
+
+
+def overlap(box: Box, other: Box) -> float:
+    """Intersection over union, 0…1, of two boxes (top, left, bottom, right)."""
+    height = min(box[2], other[2]) - max(box[0], other[0])
+    width = min(box[3], other[3]) - max(box[1], other[1])
+    shared = max(height, 0) * max(width, 0)
+    areas = [
+        (bottom - top) * (right - left) for top, left, bottom, right in (box, other)
+    ]
+    return shared / (sum(areas) - shared)
+
+
 def points_box(points: Sequence[Any]) -> Box:
     """The box around points given as x, y, x, y, ….
 

@@ -8,15 +8,24 @@ masks: Tschandl et al. 2020, doi 10.1038/s41591-020-0942-0.
 
 import os
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from dermgan_tf.errors import InputError, Reject
 from dermgan_tf.photos.annotations import PhotoAnnotation
-from dermgan_tf.photos.importers.entries import ABSENT, NO_LABEL, Entry, import_rows
-from dermgan_tf.photos.importers.mask_folder import MIN_REGION_AREA
-from dermgan_tf.photos.importers.photo_index import PhotoIndex
-from dermgan_tf.photos.importers.tables import find_table, parse_skin_type, read_table
-from dermgan_tf.progress import silent
+from dermgan_tf.photos.importers.entries import NO_LABEL, Entry, Options, import_rows
+from dermgan_tf.photos.importers.photo_index import (
+    PhotoIndex,
+    Wanted,
+    wanted,
+    without_ending,
+)
+from dermgan_tf.photos.importers.tables import (
+    Table,
+    find_table,
+    links_of_ids,
+    parse_skin_type,
+    read_table,
+)
 
 # Code -> condition, after the data set's description. akiec and bkl are wider than any
 # one condition, so that they keep names of their own.
@@ -30,13 +39,11 @@ HAM10000_CONDITIONS = {
     "vasc": "vascular lesion",
 }
 MASK_SUFFIX = "_segmentation"
-NO_MASK = "photos without mask"
 # Of the archive, of its challenges 2019 and 2020, and its label columns: `diagnosis` of
 # older exports; of newer ones, diagnosis_1 tells benign from malignant, diagnosis_3
 # names the disease; iddx_3 is the same in SLICE-3D (2024).
 _ID_COLUMNS = ("isic_id", "image_name", "image")
 _LABEL_COLUMNS = ("diagnosis", "diagnosis_3", "iddx_3")
-_UNKNOWN_TYPES = ("", "NA", "unknown", "0")
 
 
 def import_ham10000(
@@ -45,9 +52,7 @@ def import_ham10000(
     images_dir: str | os.PathLike | None = None,
     masks_dir: str | os.PathLike | None = None,
     annotations_file: str | None = None,
-    min_region_area: float = MIN_REGION_AREA,
-    progress: Callable = silent,
-    crash_safe: bool = False,
+    **options,
 ) -> tuple[list[PhotoAnnotation], list[Reject], dict[str, int]]:
     """Reads HAM10000 and its lesion masks, whole or in part. It has no skin types.
 
@@ -59,9 +64,7 @@ def import_ham10000(
         images_dir: another folder of photos.
         masks_dir: another folder of masks.
         annotations_file: another CSV.
-        min_region_area: float, 0…1. See `import_mask_folder`.
-        progress: see `dermgan_tf.progress`.
-        crash_safe: see `dermgan_tf.photos.importers.over_photos`.
+        **options: see `Options`.
 
     Returns:
         (annotations, rejects, counts), images relative to the folder of photos.
@@ -70,34 +73,27 @@ def import_ham10000(
         InputError: if the CSV or the photos cannot be read, or columns are missing.
     """
     names = [f"HAM10000_metadata{suffix}" for suffix in (".csv", "", ".tab")]
-    table = find_table(folder, names, annotations_file)
-    rows = read_table(table, ["lesion_id", "image_id", "dx"])
+    path = find_table(folder, names, annotations_file)
+    table = read_table(path, ["lesion_id", "image_id", "dx"])
     index = PhotoIndex(images_dir or folder)
-    masks = PhotoIndex(masks_dir) if masks_dir else index
+    mask_of = _mask_finder(table, "image_id", index, masks_dir)
 
-    def read_row(where: str, row: dict[str, str]) -> Iterator[Entry | str]:
-        image = index.with_stem(row["image_id"])
-        if image is None:
-            yield ABSENT
-            return
+    def read_row(where: str, row: dict[str, str], photo: Wanted) -> Entry:
         condition = HAM10000_CONDITIONS.get(row["dx"].lower())
         if condition is None:
             known = ", ".join(HAM10000_CONDITIONS)
-            raise InputError(f"{image}: unknown dx {row['dx']!r}; known: {known}")
-        mask = _mask_of(masks, row["image_id"])
-        if mask is None:
-            yield NO_MASK
-        yield Entry(where, image, row["lesion_id"], condition, mask=mask)
+            raise InputError(f"unknown dx {row['dx']!r}; known: {known}")
+        links = links_of_ids(row, lesion="lesion_id")
+        mask = mask_of(row["image_id"])
+        return Entry(where, photo, condition, links=links, mask=mask)
 
     return import_rows(
         table,
-        rows,
+        lambda row: [wanted(row["image_id"], anywhere=True)],
         read_row,
         index,
+        Options(**options),
         mask_suffix=MASK_SUFFIX,
-        min_region_area=min_region_area,
-        progress=progress,
-        crash_safe=crash_safe,
     )
 
 
@@ -108,14 +104,13 @@ def import_isic(
     masks_dir: str | os.PathLike | None = None,
     annotations_file: str | None = None,
     label_column: str = "",
-    min_region_area: float = MIN_REGION_AREA,
-    progress: Callable = silent,
-    crash_safe: bool = False,
+    **options,
 ) -> tuple[list[PhotoAnnotation], list[Reject], dict[str, int]]:
     """Reads photos with a metadata CSV of the ISIC archive.
 
-    A case is a patient; where that is empty, a lesion; where that is too, the photo.
-    Rows without a diagnosis are left out.
+    A case is a patient, with all photos of the patient's lesions; where no patient is
+    told a lesion; where that is not either, the photo. Rows without a diagnosis are
+    left out.
 
     Args:
         folder: with one CSV, and the photos and masks in any subfolders.
@@ -124,9 +119,7 @@ def import_isic(
         annotations_file: the CSV, where the folder has several.
         label_column: str. The column of conditions; "" = the first there is of
             diagnosis, diagnosis_3, iddx_3.
-        min_region_area: float, 0…1. See `import_mask_folder`.
-        progress: see `dermgan_tf.progress`.
-        crash_safe: see `dermgan_tf.photos.importers.over_photos`.
+        **options: see `Options`.
 
     Returns:
         (annotations, rejects, counts), images relative to the folder of photos.
@@ -134,54 +127,56 @@ def import_isic(
     Raises:
         InputError: if the CSV or the photos cannot be read, or columns are missing.
     """
-    table = (
-        _only_csv(folder) if not annotations_file else pathlib.Path(annotations_file)
-    )
-    rows = read_table(table, [label_column] if label_column else [])
-    header = list(rows[0][1]) if rows else []
-    id_column = _first_there(_ID_COLUMNS, header, table)
-    label_column = label_column or _first_there(_LABEL_COLUMNS, header, table)
+    path = _only_csv(folder) if not annotations_file else pathlib.Path(annotations_file)
+    table = read_table(path, [label_column] if label_column else [])
+    id_column = _first_there(_ID_COLUMNS, table)
+    label_column = label_column or _first_there(_LABEL_COLUMNS, table)
     index = PhotoIndex(images_dir or folder)
-    masks = PhotoIndex(masks_dir) if masks_dir else index
+    mask_of = _mask_finder(table, id_column, index, masks_dir)
 
-    def read_row(where: str, row: dict[str, str]) -> Iterator[Entry | str]:
-        name = row[id_column]
-        image = index.with_stem(name)
-        if image is None:
-            yield ABSENT
-            return
-        if not row[label_column]:
-            yield NO_LABEL
-            return
+    def read_row(where: str, row: dict[str, str], photo: Wanted) -> Entry | str:
+        label = row[label_column]
+        if not label:
+            return NO_LABEL
         skin_type = parse_skin_type(
-            row.get("fitzpatrick_skin_type", ""),
-            "fitzpatrick_skin_type",
-            _UNKNOWN_TYPES,
+            row.get("fitzpatrick_skin_type", ""), "fitzpatrick_skin_type"
         )
-        case = row.get("patient_id") or row.get("lesion_id") or name
-        mask = _mask_of(masks, name)
-        if mask is None:
-            yield NO_MASK
-        yield Entry(where, image, case, row[label_column], skin_type, mask=mask)
+        links = links_of_ids(row, patient="patient_id", lesion="lesion_id")
+        mask = mask_of(row[id_column])
+        return Entry(where, photo, label, skin_type, links, mask=mask)
 
     return import_rows(
         table,
-        rows,
+        lambda row: [wanted(row[id_column], anywhere=True)],
         read_row,
         index,
+        Options(**options),
         mask_suffix=MASK_SUFFIX,
-        min_region_area=min_region_area,
-        progress=progress,
-        crash_safe=crash_safe,
     )
 
 
-def _mask_of(masks: PhotoIndex, name: str) -> pathlib.Path | None:
-    for suffix in (MASK_SUFFIX, MASK_SUFFIX.replace("s", "S", 1)):
-        mask = masks.with_stem(name + suffix)
-        if mask:
-            return masks.folder / mask
-    return None
+def _mask_finder(
+    table: Table,
+    id_column: str,
+    index: PhotoIndex,
+    masks_dir: str | os.PathLike | None,
+) -> Callable[[str], pathlib.Path | None]:
+    """A function of a photo's name that gives its mask; None if there is none."""
+    masks = PhotoIndex(masks_dir) if masks_dir else index
+    names = [without_ending(row[id_column]) for _, row in table.rows]
+    names = list(dict.fromkeys(filter(None, names)))
+    found = masks.find_all(
+        [Wanted(f"{name}{MASK_SUFFIX}", (), True, False) for name in names]
+    )
+    masks_of = dict(zip(names, found, strict=True))
+
+    def mask_of(name: str) -> pathlib.Path | None:
+        mask = masks_of.get(without_ending(name))
+        if isinstance(mask, InputError):
+            raise mask
+        return masks.folder / mask if mask else None
+
+    return mask_of
 
 
 def _only_csv(folder: str | os.PathLike) -> pathlib.Path:
@@ -190,17 +185,15 @@ def _only_csv(folder: str | os.PathLike) -> pathlib.Path:
         return tables[0]
     names = ", ".join(path.name for path in tables[:5]) or "none"
     raise InputError(
-        f"{folder} does not have one CSV but {names}: name it by --annotations_file"
+        f"{folder} does not have one CSV but {names}: name it by annotations_file"
     )
 
 
-def _first_there(
-    columns: Sequence[str], header: Sequence[str], table: pathlib.Path
-) -> str:
+def _first_there(columns: Sequence[str], table: Table) -> str:
     for column in columns:
-        if column in header:
+        if column in table.columns:
             return column
     raise InputError(
-        f"{table} has no column {' or '.join(columns)}; it has "
-        f"{', '.join(header) or 'no rows'}"
+        f"{table.path} has no column {' or '.join(columns)}; it has "
+        f"{', '.join(table.columns) or 'no rows'}"
     )

@@ -7,7 +7,6 @@ label.
 
 import csv
 import dataclasses
-import io
 import os
 import pathlib
 from collections import Counter
@@ -16,7 +15,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dermgan_tf.errors import InputError
 from dermgan_tf.photos.annotations import PhotoAnnotation
 from dermgan_tf.photos.importers.entries import main_condition
-from dermgan_tf.photos.importers.tables import read_text
+from dermgan_tf.photos.importers.tables import read_rows, read_text
+from dermgan_tf.photos.vocabulary import composed
 
 MAPPED, KEPT, LEFT_OUT, NOT_MET = "mapped", "kept", "left out", "not met"
 REPORT_COLUMNS = ("label", "condition", "what", "photos", "boxes")
@@ -64,7 +64,7 @@ def read_label_map(path: str | os.PathLike) -> dict[str, str]:
         raise InputError(f"label map {path} is not a .csv, .yaml, .yml or .json file")
     labels: dict[str, str] = {}
     for label, condition in pairs:
-        label, condition = label.strip(), condition.strip()
+        label, condition = composed(label.strip()), composed(condition.strip())
         if not label or not (label + condition).isprintable():
             raise InputError(f"{path}: {label!r} → {condition!r} cannot be shown")
         if labels.setdefault(label, condition) != condition:
@@ -140,21 +140,15 @@ def write_label_report(path: str | os.PathLike, report: Sequence[LabelCount]) ->
 
 
 def _csv_pairs(path: pathlib.Path) -> list[tuple[str, str]]:
-    try:
-        rows = list(csv.reader(io.StringIO(read_text(path), newline="")))
-    except csv.Error as error:
-        raise InputError(f"{path} is not CSV: {error}") from None
-    if rows and [cell.strip().lower() for cell in rows[0]] == ["label", "condition"]:
-        rows[0] = []
     pairs = []
-    for number, row in enumerate(rows, start=1):
-        if not any(cell.strip() for cell in row):
+    for line, cells in read_rows(path):
+        if not pairs and [c.strip().lower() for c in cells] == ["label", "condition"]:
             continue
-        if len(row) != 2:
+        if len(cells) != 2:
             raise InputError(
-                f"{path}: row {number} has {len(row)} columns; want theirs,ours"
+                f"{path}: row {line} has {len(cells)} columns; want theirs,ours"
             )
-        pairs.append((row[0], row[1]))
+        pairs.append((cells[0], cells[1]))
     return pairs
 
 

@@ -4,27 +4,32 @@ Format: Everingham and Winn, "The PASCAL Visual Object Classes Challenge 2012
 Development Kit", section 3; as CVAT, Label Studio, LabelImg and Roboflow write it.
 """
 
+import math
 import os
 import pathlib
 import posixpath
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
-from dermgan_tf.errors import InputError, Reject
+from dermgan_tf.errors import InputError, Reject, cause
 from dermgan_tf.photos.annotations import PhotoAnnotation
-from dermgan_tf.photos.importers import cause
-from dermgan_tf.photos.importers.boxes import Box
-from dermgan_tf.photos.importers.cases import case_finder
-from dermgan_tf.photos.importers.entries import ABSENT, Entry, Shape, import_entries
-from dermgan_tf.photos.importers.names import split_of_names
-from dermgan_tf.photos.importers.photo_index import PhotoIndex
+from dermgan_tf.photos.importers.boxes import Box, points_box, rotated_box
+from dermgan_tf.photos.importers.entries import Entry, Options, Shape, import_entries
+from dermgan_tf.photos.importers.names import split_of_word, splits_of_folders
+from dermgan_tf.photos.importers.photo_index import (
+    PhotoIndex,
+    Wanted,
+    wanted,
+    without_ending,
+)
 from dermgan_tf.photos.importers.tables import read_text
-from dermgan_tf.progress import silent
+from dermgan_tf.photos.vocabulary import composed
 
 MAX_XML = 20_000_000  # bytes; a photo's boxes need a thousandth of it
 _SIDES = ("ymin", "xmin", "ymax", "xmax")
 _PHOTO_FOLDERS = ("JPEGImages", "images")
+ROTATED = "boxes around turned boxes"
+MARKED = ("difficult", "occluded", "truncated")
 
 
 def import_voc(
@@ -32,15 +37,13 @@ def import_voc(
     *,
     images_dir: str | os.PathLike | None = None,
     first_pixel: int = 0,
-    label_without_boxes: str = "",
     match_names: bool = False,
-    case_pattern: str = "",
-    progress: Callable = silent,
-    crash_safe: bool = False,
+    **options,
 ) -> tuple[list[PhotoAnnotation], list[Reject], dict[str, int]]:
     """Reads XML files in any subfolders. They have no skin types.
 
-    Splits come from ImageSets/Main/{train,val,test}.txt, else from folders' names.
+    Splits come from ImageSets/Main/{train,val,test}.txt, else from the folders of one
+    level, if all are called train, val, test or the like.
 
     Args:
         folder: with Annotations/*.xml and JPEGImages/ or images/, or with XML files
@@ -49,13 +52,9 @@ def import_voc(
         first_pixel: int. 0: boxes are edges, xmin of the first pixel is 0 and a box's
             width is xmax − xmin, as today's tools write. 1: they are the numbers of
             pixels from 1 on, both ends included, as in the original challenges.
-        label_without_boxes: str. The condition of photos without objects; "" leaves
-            them out.
         match_names: bool. Find photos by their own name, whatever folders the file
             names.
-        case_pattern: see `case_finder`; by default every photo is a case.
-        progress: see `dermgan_tf.progress`.
-        crash_safe: see `dermgan_tf.photos.importers.over_photos`.
+        **options: see `Options`.
 
     Returns:
         (annotations, rejects, counts), images relative to the folder of photos.
@@ -65,33 +64,36 @@ def import_voc(
     """
     folder = pathlib.Path(folder)
     index = PhotoIndex(images_dir or folder)
-    find_case = case_finder(case_pattern)
-    splits = _image_sets(folder)
-    paths = sorted(folder.rglob("*.xml"))
+    beside = index if not images_dir else PhotoIndex(folder)
+    paths = [path for path in beside.files.others if path.lower().endswith(".xml")]
     if not paths:
         raise InputError(f"no XML files in {folder}")
-    entries, rejects = [], []
-    counts = Counter({"XML files": len(paths), ABSENT: 0})
-    for path in paths:
-        where = path.relative_to(folder).as_posix()
+    listed = _image_sets(folder, beside.files.others)
+    by_folders = {} if listed else splits_of_folders(paths)
+    entries, rejects, left_over = [], [], []
+    counts: Counter = Counter({"XML files": len(paths)})
+    own_names = Counter(posixpath.basename(_listed_name(path)) for path in paths)
+    one_folder = len({posixpath.dirname(path) for path in paths}) == 1
+    for where in paths:
         try:
-            name, size, shapes, bad = _read_xml(path, where, first_pixel)
-            image = _find_photo(index, name, where, match_names)
-            if image is None:
-                counts[ABSENT] += 1
-                continue
-            case = find_case(image)
+            name, size, shapes, bad = _read_xml(
+                folder / where, where, first_pixel, counts
+            )
+            photo = _wanted_photo(name, where, one_folder, match_names)
         except InputError as error:
-            rejects.append(Reject(where, cause(error, path)))
+            rejects.append(Reject(where, cause(error, folder / where)))
+            left_over.append(where)
             continue
-        folders = posixpath.dirname(where).split("/")[::-1]
-        split = splits.get(path.stem) or split_of_names(folders)
+        name = _listed_name(where)
+        own = posixpath.basename(name)
+        bare = listed.get(own) if own_names[own] == 1 else None
+        split = listed.get(name) or bare or by_folders.get(where)
         entries.append(
             Entry(
                 where,
-                image,
-                case,
+                photo,
                 split=split,
+                split_by="ImageSets/Main" if listed else "folders",
                 shapes=tuple(shapes),
                 size=size,
                 bad=tuple(bad),
@@ -103,14 +105,14 @@ def import_voc(
         counts,
         index,
         str(folder),
-        label_without_boxes=label_without_boxes,
-        progress=progress,
-        crash_safe=crash_safe,
+        Options(**options),
+        left_over=left_over,
+        labels_are_files=True,
     )
 
 
 def _read_xml(
-    path: pathlib.Path, where: str, first_pixel: int
+    path: pathlib.Path, where: str, first_pixel: int, counts: Counter
 ) -> tuple[str, tuple[int, int] | None, list[Shape], list[Reject]]:
     """(file name, size, shapes, bad objects)."""
     root = _parse(path)
@@ -127,12 +129,15 @@ def _read_xml(
     for number, item in enumerate(root.findall("object"), start=1):
         place = f"{where}: object {number}"
         try:
-            label = (item.findtext("name") or "").strip()
+            label = composed((item.findtext("name") or "").strip())
             if not label or not label.isprintable():
                 raise InputError(f"has no name but {label!r}")
-            shapes.append(Shape(place, label, _box(item, first_pixel)))
+            shapes.append(Shape(place, label, _box(item, first_pixel, counts)))
         except InputError as error:
             bad.append(Reject(place, str(error)))
+            continue
+        for mark in MARKED:
+            counts[f"boxes said to be {mark}"] += _told(item, mark) in ("1", "true")
     return (root.findtext("filename") or "").strip(), size, shapes, bad
 
 
@@ -157,12 +162,61 @@ def _parse(path: pathlib.Path) -> Any:
         raise InputError(f"is not XML: {error}") from None
 
 
-def _box(item: Any, first_pixel: int) -> Box:
+def _box(item: Any, first_pixel: int, counts: Counter) -> Box:
+    for name in ("deleted", "outside"):
+        if _told(item, name) in ("1", "true"):
+            raise InputError(f"says that it is not to be taken: {name}")
+    turned = item.find("robndbox")  # roLabelImg's, its angle in radians
+    if turned is not None:
+        x, y, width, height, angle = (
+            _number(turned, name) for name in ("cx", "cy", "w", "h", "angle")
+        )
+        box = y - height / 2, x - width / 2, y + height / 2, x + width / 2
+        counts[ROTATED] += 1
+        return rotated_box(box, math.degrees(angle))
     box = item.find("bndbox")
+    outline = item.find("polygon")
+    if box is None and outline is not None:
+        return points_box(_outline(outline))
     if box is None:
         raise InputError("has no bndbox")
     top, left, bottom, right = (_number(box, side) for side in _SIDES)
-    return top - first_pixel, left - first_pixel, bottom, right
+    if first_pixel and min(top, left) < first_pixel:
+        raise InputError(
+            f"begins at pixel {min(top, left):g}, but pixels are numbered from "
+            f"{first_pixel} on"
+        )
+    told = top - first_pixel, left - first_pixel, bottom, right
+    rotation = _told(item, "rotation")
+    if not rotation:
+        return told
+    try:
+        degrees = float(rotation)
+    except ValueError:
+        raise InputError(f"rotation {rotation[:60]!r} is not a number") from None
+    if not math.isfinite(degrees):
+        raise InputError("rotation is not finite")
+    counts[ROTATED] += bool(degrees % 180)
+    return rotated_box(told, degrees) if degrees % 180 else told
+
+
+def _outline(element: Any) -> list[float]:
+    """x, y, … of LabelMe's <pt><x/><y/></pt>, or of <x1/><y1/><x2/>…."""
+    points = [_number(pt, side) for pt in element.findall("pt") for side in ("x", "y")]
+    number = 1
+    while not element.findall("pt") and element.find(f"x{number}") is not None:
+        points += [_number(element, f"x{number}"), _number(element, f"y{number}")]
+        number += 1
+    return points
+
+
+def _told(item: Any, name: str) -> str:
+    """A field of an object, or one of its attributes as CVAT writes them."""
+    told = item.findtext(name)
+    for attribute in item.iterfind("attributes/attribute"):
+        if attribute.findtext("name") == name:
+            told = attribute.findtext("value")
+    return (told or "").strip().lower()
 
 
 def _number(element: Any, name: str) -> float:
@@ -176,36 +230,54 @@ def _number(element: Any, name: str) -> float:
     return value
 
 
-def _find_photo(
-    index: PhotoIndex, name: str, where: str, match_names: bool
-) -> str | None:
-    """The photo that the file names, else the one that is called like the file."""
+def _wanted_photo(name: str, where: str, one_folder: bool, match_names: bool) -> Wanted:
+    """The photo that the file names, else the one that is called like the file.
+
+    The photos of Annotations/p01 are those of JPEGImages/p01, and no others; where all
+    XML files are in one folder, the photos may be in any of those known.
+    """
     place, own = posixpath.split(where)
-    stem = posixpath.splitext(own)[0]
     beside = [place, *(place.replace("Annotations", f) for f in _PHOTO_FOLDERS)]
-    bases = [*beside, *_PHOTO_FOLDERS, "."]
-    if name:
-        found = index.find(name, bases, match_names)
-        if found:
-            return found
-    # Names without or with another extension are common.
-    for base in bases:
-        found = index.in_folder(base, stem)
-        if found:
-            return found
-    return None
+    apart = one_folder or place == "Annotations" or "/" in name
+    bases = [*beside, *(_PHOTO_FOLDERS if apart else ()), *([""] if apart else ())]
+    told = wanted(name, bases, by_name=match_names) if name else None
+    stem = posixpath.splitext(own)[0]
+    if told is None:
+        return wanted(stem, bases, ending=False)
+    # A name of a kind of its own is followed; what is called like the file comes after.
+    if without_ending(posixpath.basename(told.name)) != composed(stem):
+        return told
+    like_file = wanted(stem, beside, ending=False)
+    return Wanted(
+        told.name, (*told.places, *like_file.places), False, told.ending, match_names
+    )
 
 
-def _image_sets(folder: pathlib.Path) -> dict[str, str]:
-    """Photo's name without extension -> split."""
+def _image_sets(folder: pathlib.Path, files: list[str]) -> dict[str, str]:
+    """Photo's path without ending, as the lists have it -> split."""
     splits: dict[str, str] = {}
-    for path in sorted(folder.glob("ImageSets/Main/*.txt")):
-        split = split_of_names([path.stem])
+    for path in files:
+        place, name = posixpath.split(path)
+        split = split_of_word(name.removesuffix(".txt"))
         # Also there: trainval.txt, and cat_train.txt of a class.
-        if split is None or not path.stem.isalpha():
+        if split is None or not place.endswith("ImageSets/Main"):
             continue
-        for line in read_text(path).splitlines():
-            name = posixpath.basename(line.strip())
-            if name:
-                splits.setdefault(name, split)
+        for line in read_text(folder / path).splitlines():
+            line = line.strip()
+            quoted = line.startswith('"') and line.count('"') > 1
+            line = line.split('"')[1] if quoted else line
+            if line:
+                name = without_ending(line.replace("\\", "/").removeprefix("./"))
+                name = name.removeprefix("JPEGImages/")
+                if splits.setdefault(name, split) != split:
+                    raise InputError(
+                        f"{folder}: {line!r} is in two lists of ImageSets/Main, of "
+                        f"{splits[name]} and {split}"
+                    )
     return splits
+
+
+def _listed_name(where: str) -> str:
+    """A file's name as ImageSets has it: below Annotations, without ending."""
+    name = posixpath.splitext(where)[0]
+    return composed(name.rpartition("Annotations/")[2])

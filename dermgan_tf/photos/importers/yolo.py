@@ -9,30 +9,31 @@ import pathlib
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from dermgan_tf.errors import InputError, Reject
 from dermgan_tf.photos.annotations import PhotoAnnotation
 from dermgan_tf.photos.importers.boxes import Box, is_number, points_box
-from dermgan_tf.photos.importers.cases import case_finder
-from dermgan_tf.photos.importers.entries import ABSENT, Entry, Shape, import_entries
-from dermgan_tf.photos.importers.names import split_of_names
-from dermgan_tf.photos.importers.photo_index import PhotoIndex
+from dermgan_tf.photos.importers.entries import (
+    ABSENT,
+    Entry,
+    Options,
+    Shape,
+    import_entries,
+)
+from dermgan_tf.photos.importers.names import splits_of_folders
+from dermgan_tf.photos.importers.photo_index import PhotoIndex, Wanted
 from dermgan_tf.photos.importers.tables import read_text
-from dermgan_tf.progress import silent
+from dermgan_tf.photos.vocabulary import composed
 
 NAME_FILES = ("data.yaml", "data.yml", "dataset.yaml", "classes.txt", "obj.names")
 _OTHER_TEXTS = ("classes.txt", "train.txt", "val.txt", "valid.txt", "test.txt")
+NO_TEXT = "photos without text file"
+FIFTH_NUMBER = "fifth numbers taken for a confidence or a track"
 
 
 def import_yolo(
-    folder: str | os.PathLike,
-    *,
-    annotations_file: str | None = None,
-    label_without_boxes: str = "",
-    case_pattern: str = "",
-    progress: Callable = silent,
-    crash_safe: bool = False,
+    folder: str | os.PathLike, *, annotations_file: str | None = None, **options
 ) -> tuple[list[PhotoAnnotation], list[Reject], dict[str, int]]:
     """Reads a YOLO data set. It has no skin types, and does not tell photos' sizes.
 
@@ -42,11 +43,8 @@ def import_yolo(
         folder: with photos in folders called images, and text files of the same name in
             folders called labels instead, or beside the photos; and one of NAME_FILES.
         annotations_file: another file of names: YAML with `names`, or a name a line.
-        label_without_boxes: str. The condition of photos with an empty text file or
-            none; "" leaves them out.
-        case_pattern: see `case_finder`; by default every photo is a case.
-        progress: see `dermgan_tf.progress`.
-        crash_safe: see `dermgan_tf.photos.importers.over_photos`.
+        **options: see `Options`. A photo without a text file shows no condition, too,
+            unless one is left over or the photo is the same file as one that has it.
 
     Returns:
         (annotations, rejects, counts), images relative to `folder`.
@@ -56,49 +54,65 @@ def import_yolo(
     """
     folder = pathlib.Path(folder)
     index = PhotoIndex(folder)
-    find_case = case_finder(case_pattern)
     names, with_keypoints = _class_names(folder, annotations_file)
-    texts = {path.relative_to(folder).as_posix() for path in folder.rglob("*.txt")}
-    entries, rejects = [], []
-    counts = Counter({ABSENT: 0})
-    read = set()
-    index.name_all()
-    for image in index.images:
-        stem = posixpath.splitext(image)[0]
-        where = next((t for t in _text_places(stem) if t in texts), None)
-        try:
-            case = find_case(image)
-            shapes, bad = [], []
-            if where:
-                if where in read:
-                    raise InputError(f"has the same text file as another, {where}")
-                read.add(where)
-                shapes, bad = _read_boxes(folder / where, where, names, with_keypoints)
-        except InputError as error:
-            rejects.append(Reject(image, str(error)))
+    splits = splits_of_folders(index.images)
+    texts = [path for path in index.files.others if _may_tell_boxes(path)]
+    photos = index.find_all([_wanted_photo(text) for text in texts])
+    entries, rejects, left_over = [], [], []
+    counts: Counter = Counter()
+    for where, photo in zip(texts, photos, strict=True):
+        if photo is None and not _tells_boxes(folder, where):
             continue
-        split = split_of_names(posixpath.dirname(image).split("/")[::-1])
-        entries.append(
-            Entry(
-                where or image,
-                image,
-                case,
-                split=split,
-                shapes=tuple(shapes),
-                in_shares=True,
-                bad=tuple(bad),
+        if not isinstance(photo, str):
+            counts[ABSENT] += photo is None
+            if photo is not None:
+                rejects.append(Reject(where, str(photo)))
+            left_over.append(where)
+            continue
+        try:
+            shapes, bad = _read_boxes(
+                folder / where, where, names, with_keypoints, counts
             )
-        )
-    counts[ABSENT] = len([text for text in texts - read if _is_label_file(text)])
+        except InputError as error:
+            rejects.append(Reject(where, str(error)))
+            left_over.append(where)
+            continue
+        entries.append(_entry(where, photo, splits, shapes, bad))
+    told = {photo for photo in photos if isinstance(photo, str)}
+    untold = [image for image in index.images if image not in told]
+    copies = index.same_as(untold, told)
+    counts[NO_TEXT] = len(untold) - len(copies)
+    counts["copies of photos, without text file"] = len(copies)
+    index.name_all()
+    entries += [_entry(image, image, splits) for image in untold if image not in copies]
+    order = {image: number for number, image in enumerate(index.images)}
+    entries.sort(key=lambda entry: order[entry.wanted.name])
     return import_entries(
         entries,
         rejects,
-        counts,
+        +counts,
         index,
         str(folder),
-        label_without_boxes=label_without_boxes,
-        progress=progress,
-        crash_safe=crash_safe,
+        Options(**options),
+        left_over=left_over,
+    )
+
+
+def _entry(
+    where: str,
+    photo: str,
+    splits: dict[str, str],
+    shapes: Sequence[Shape] = (),
+    bad: Sequence[Reject] = (),
+) -> Entry:
+    return Entry(
+        where,
+        Wanted(photo, (photo,)),
+        split=splits.get(photo),
+        split_by="folders",
+        shapes=tuple(shapes),
+        in_shares=True,
+        bad=tuple(bad),
     )
 
 
@@ -118,6 +132,12 @@ def row_box(numbers: Sequence[float], with_keypoints: bool = False) -> Box:
     """
     if len(numbers) in (4, 5) or (with_keypoints and len(numbers) > 5):
         x, y, width, height = numbers[:4]
+        more = numbers[4] if len(numbers) == 5 else 0
+        if more < 0 or (more > 1 and more != int(more)):
+            raise InputError(
+                f"has a fifth number, {more:g}: is the box turned by it? Outlines are "
+                "read, angles are not"
+            )
         if width <= 0 or height <= 0:
             raise InputError(f"box of {width:g} × {height:g} has no area")
         return y - height / 2, x - width / 2, y + height / 2, x + width / 2
@@ -130,7 +150,11 @@ def row_box(numbers: Sequence[float], with_keypoints: bool = False) -> Box:
 
 
 def _read_boxes(
-    path: pathlib.Path, where: str, names: dict[int, str], with_keypoints: bool
+    path: pathlib.Path,
+    where: str,
+    names: dict[int, str],
+    with_keypoints: bool,
+    counts: Counter,
 ) -> tuple[list[Shape], list[Reject]]:
     shapes, bad = [], []
     for number, line in enumerate(read_text(path).splitlines(), start=1):
@@ -148,22 +172,37 @@ def _read_boxes(
             if values[0] not in names:
                 raise InputError(f"unknown class {values[0]:g}; {len(names)} are named")
             box = row_box(values[1:], with_keypoints)
+            counts[FIFTH_NUMBER] += len(values) == 6
             shapes.append(Shape(place, names[int(values[0])], box))
         except InputError as error:
             bad.append(Reject(place, str(error)))
     return shapes, bad
 
 
-def _text_places(stem: str) -> list[str]:
-    """Where a photo's text file may lie; the last folder `images` becomes `labels`."""
-    swapped = re.sub(r"^(.*/|)images/", r"\1labels/", stem, count=1)
-    return [f"{swapped}.txt", f"{stem}.txt"]
+def _wanted_photo(text: str) -> Wanted:
+    """The photo of a text file: the last folder `labels` is `images`, or beside it."""
+    stem = composed(posixpath.splitext(text)[0])
+    swapped = re.sub(r"^(.*/|)labels/", r"\1images/", stem, count=1)
+    return Wanted(stem, (swapped, stem), ending=False)
 
 
-def _is_label_file(text: str) -> bool:
-    """Whether a text file has boxes: others lie at the top or are lists of photos."""
-    folder, name = posixpath.split(text)
-    return bool(folder) and name not in _OTHER_TEXTS and not name.startswith("README")
+def _may_tell_boxes(path: str) -> bool:
+    """Whether a file is a text, or lies in a folder of labels, and is no list."""
+    *folders, name = path.lower().split("/")
+    known = name in (*_OTHER_TEXTS, *NAME_FILES) or name.startswith("readme")
+    return not known and (name.endswith(".txt") or "labels" in folders)
+
+
+def _tells_boxes(folder: pathlib.Path, path: str) -> bool:
+    """Whether a file that belongs to no photo is of boxes, and not of other text."""
+    if not path.lower().endswith(".txt"):
+        return not path.lower().endswith(".cache")
+    try:
+        lines = [line.split() for line in read_text(folder / path).splitlines()]
+        numbers = [[float(word) for word in line] for line in lines if line]
+    except (InputError, ValueError):
+        return "labels" in path.lower().split("/")
+    return all(len(line) > 4 for line in numbers)
 
 
 def _class_names(
@@ -195,7 +234,7 @@ def _class_names(
         if name.strip():
             if not name.strip().isprintable():
                 raise InputError(f"{path}: name {name!r} cannot be shown")
-            names[int(number)] = name.strip()
+            names[int(number)] = composed(name.strip())
     if not names:
         raise InputError(f"{path} has no names")
     return names, with_keypoints

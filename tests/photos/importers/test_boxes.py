@@ -122,13 +122,13 @@ def test_masks_of_a_false_size_are_refused():
 
 
 def test_boxes_of_coco():
-    assert annotation_box({"bbox": [10, 20, 30, 40]}) == (20, 10, 60, 40)
+    assert annotation_box({"bbox": [10, 20, 30, 40]})[0] == (20, 10, 60, 40)
     outline = {"segmentation": [[1, 2, 5, 2, 5, 9], [8, 1, 9, 1, 9, 3]]}
-    assert annotation_box(outline) == (1, 1, 9, 9)
-    assert annotation_box({"bbox": [0, 0, 0, 0], **outline}) == (1, 1, 9, 9)
-    assert annotation_box({"segmentation": [1, 2, 5, 2, 5, 9]}) == (2, 1, 9, 5)
+    assert annotation_box(outline) == ((1, 1, 9, 9), None)
+    assert annotation_box({"bbox": [0, 0, 0, 0], **outline})[0] == (1, 1, 9, 9)
+    assert annotation_box({"segmentation": [1, 2, 5, 2, 5, 9]})[0] == (2, 1, 9, 5)
     mask = {"counts": [9, 2, 53], "size": [8, 8]}
-    assert annotation_box({"segmentation": mask}) == (1, 1, 3, 2)
+    assert annotation_box({"segmentation": mask}) == ((1, 1, 3, 2), (8, 8))
     for annotation, words in [
         ({}, "neither bbox nor segmentation"),
         ({"bbox": [1, 2, 3]}, r"not \[x, y, width, height\]"),

@@ -4,14 +4,20 @@ import pytest
 
 from dermgan_tf.errors import InputError
 from dermgan_tf.photos.annotations import PhotoAnnotation
-from dermgan_tf.photos.importers.cases import case_finder
 from dermgan_tf.photos.importers.labels import (
     LabelCount,
     map_labels,
     read_label_map,
     write_label_report,
 )
-from dermgan_tf.photos.importers.names import settled_splits, split_of_names
+from dermgan_tf.photos.importers.names import (
+    case_finder,
+    joined_cases,
+    links_of_name,
+    settled_splits,
+    split_of_word,
+    splits_of_folders,
+)
 from dermgan_tf.photos.semantic_map import Roi
 
 LARGE, SMALL = (0, 0, 0.5, 0.5), (0.6, 0.6, 0.7, 0.7)
@@ -125,17 +131,87 @@ def test_label_report_file(tmp_path):
     assert rows[4] == ["ruler", "", "left out", "3", "2"]
 
 
-def test_splits_in_names():
-    for names, split in [
-        (["instances_train2017"], "train"),
-        (["images", "valid"], "validation"),
-        (["obj_test_data"], "test"),
-        (["trainval", "default"], None),
-        (["train_test"], None),
-        (["strain", "contest", "value"], None),
-        (["b", "val", "train"], "validation"),
-    ]:
-        assert split_of_names(names) == split
+@pytest.mark.parametrize(
+    ("word", "split"),
+    [
+        ("train2017", "train"),
+        ("Validation", "validation"),
+        ("val", "validation"),
+        ("testing", "test"),
+        ("patch test", None),
+        ("training room", None),
+        ("test1", None),
+        ("eczema", None),
+        ("", None),
+    ],
+)
+def test_only_a_whole_word_names_a_split(word, split):
+    assert split_of_word(word) == split
+
+
+@pytest.mark.parametrize(
+    ("paths", "splits"),
+    [
+        (["images/train/a.jpg", "images/val/b/c.jpg"], ["train", "validation"]),
+        (["train/images/a.jpg", "test/images/b.jpg"], ["train", "test"]),
+        (["obj_train_data/a.jpg", "obj_Valid_data/b.jpg"], ["train", "validation"]),
+        (["train/a.xml", "test/b.xml"], ["train", "test"]),
+        (["images/train/a.jpg", "images/test/b.jpg", "images/eczema/c.jpg"], None),
+        (["images/patch test/a.jpg", "images/clinic/b.jpg"], None),
+        (["images/a.jpg", "images/test/b.jpg"], None),
+        (["arm/train/a.jpg", "leg/test/b.jpg"], None),
+        ([], None),
+    ],
+)
+def test_folders_name_splits_all_together_or_not_at_all(paths, splits):
+    expected = dict(zip(paths, splits, strict=True)) if splits else {}
+    assert splits_of_folders(paths) == expected
+
+
+def test_what_links_photos_joins_their_cases():
+    photos = [
+        ("a.jpg", [("patient", "1"), ("lesion", "L1")]),
+        ("b.jpg", [("lesion", "L1")]),  # the same lesion, so the same patient
+        ("c.jpg", [("patient", "2")]),
+        ("d.jpg", [("lesion", "2")]),  # another thing called 2
+        ("x/e.jpg", []),
+        ("x/e_flip.jpg", []),
+        ("p07/f.jpg", []),
+        ("p07/g.jpg", []),
+    ]
+    cases = joined_cases(photos)
+    assert cases == [
+        *(("1", "patient"), ("1", "patient")),
+        *(("patient 2", "patient"), ("lesion 2", "lesion")),
+        *(("x/e", "photo"), ("x/e", "photo")),
+        *(("p07", "folder"), ("p07", "folder")),
+    ]
+    assert joined_cases(photos[::-1]) == cases[::-1]
+
+
+@pytest.mark.parametrize(
+    ("copy", "original"),
+    [
+        ("train/7_jpg.rf.0a1b2c3d4e5f.jpg", "7"),
+        ("valid/7_png.rf.ffffffffffff.png", "7"),
+        ("a/arm_aug_3.jpg", "a/arm"),
+        ("a/arm-hflip.jpg", "a/arm"),
+        ("a/arm_rot90_bright.jpg", "a/arm"),
+        ("a/mirrored_arm.jpg", "a/arm"),
+        ("a/acne_original_arm.jpg_0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f.jpg", "a/arm"),
+        ("a/arm (1).jpg", "a/arm"),
+        ("a/arm - Copy.jpg", "a/arm"),
+        ("a/other (1).jpg", "a/other (1)"),  # there is no other.jpg
+        ("a/flipper.jpg", "a/flipper"),
+        ("train/patient_3/left.jpg", "patient_3"),
+        ("p3/visit2/left.jpg", "p3"),
+        ("17/left.jpg", "17/left"),
+        ("p/left.jpg", "p/left"),
+    ],
+)
+def test_names_of_copies_and_of_patients_folders(copy, original):
+    ((_, case),) = links_of_name(copy, {"a/arm"})
+    assert case == original
 
 
 def test_splits_are_kept_unless_they_say_nothing():

@@ -137,7 +137,7 @@ def test_every_kind_of_bad_voc_file_is_rejected(tmp_path):
     }.items():
         photo(tmp_path / f"{name}.jpg")
         voc(tmp_path / f"{name}.xml", f"{name}.jpg", *objects)
-    voc(tmp_path / "sub/good.xml", "good.jpg", melanoma())
+    voc(tmp_path / "sub/good.xml", "good.jpg", melanoma())  # not that beside sub
     voc(tmp_path / "absent.xml", "absent.jpg", melanoma())
     photo(tmp_path / "broken.jpg")
     (tmp_path / "broken.jpg").write_bytes(b"")
@@ -147,7 +147,7 @@ def test_every_kind_of_bad_voc_file_is_rejected(tmp_path):
         ("good.jpg", 1),
         ("partly.jpg", 2),
     ]
-    assert counts["images absent"] == 1
+    assert counts["images absent"] == 2
     assert counts["boxes cut to the photo"] == 1
     assert_rejected(
         rejects,
@@ -168,7 +168,6 @@ def test_every_kind_of_bad_voc_file_is_rejected(tmp_path):
             "partly.xml: object 3": "partly.jpg: xmax is not a number but '4e999'",
             "partly.xml: object 4": "partly.jpg: box (top, left, bottom, right)",
             "partly.xml: object 6": "partly.jpg: has no name",
-            "sub/good.xml": "good.jpg stands already in good.xml",
             "broken.jpg": "is empty",
         },
     )
@@ -251,15 +250,21 @@ def test_every_kind_of_bad_yolo_line_is_rejected(tmp_path):
         if name != "absent":
             photo(tmp_path / f"images/{name}.jpg")
     (tmp_path / "images/broken.jpg").write_bytes(b"\xff\xd8\xff")
-    photo(tmp_path / "images/good.png")
     photo(tmp_path / "images/untold.png")
+    photo(tmp_path / "images/twin.png")
+    photo(tmp_path / "images/twin.jpg")
+    text(tmp_path / "labels/twin.txt", LINE)
     annotations, rejects, counts = import_yolo(tmp_path)
     assert [(a.image, len(a.rois)) for a in annotations] == [
         ("images/good.jpg", 1),
         ("images/partly.jpg", 2),
     ]
     assert counts["images absent"] == 1
-    assert counts["left out: no boxes"] == 2
+    assert counts["left out: no boxes"] == 3  # empty, untold, and a twin
+    assert counts["photos without text file"] == 2
+    assert counts["copies of photos, without text file"] == 1  # twin.jpg
+    with pytest.raises(InputError, match="2 annotations .* belong to no photo"):
+        import_yolo(tmp_path, label_without_boxes="clear skin")
     assert counts["repeated boxes"] == 1
     assert counts["boxes cut to the photo"] == 1
     inside = "images/partly.jpg: "
@@ -275,7 +280,7 @@ def test_every_kind_of_bad_yolo_line_is_rejected(tmp_path):
             "labels/partly.txt:8": inside + "box (top, left, bottom, right)",
             "images/none.jpg": "has no good box: box (top, left, bottom, right)",
             "images/broken.jpg": "begins like an image but ends too early",
-            "images/good.png": "has the same text file as another",
+            "labels/twin.txt": "2 photos are called 'labels/twin'",
         },
     )
 
