@@ -16,6 +16,8 @@ from dermgan_tf.photos.square import TURN_OF_EXIF, turned
 # A mask of more values than this, black left out, is a picture of a mask: its edges are
 # blended, or JPEG has smeared them.
 _MOST_NUMBERS = 8
+# Of such a picture no more pixels than this share may be neither dark nor light.
+_MOST_UNSURE = 0.25
 _LOSSY = ("JPEG", "MPO", "JPEG2000")
 
 
@@ -116,13 +118,9 @@ def _lesion(image: Image.Image, lesion_values: set[int]) -> np.ndarray:
     if image.mode in ("P", "PA") and _black_is_not_first(image):
         image = image.convert("RGBA")
     visible = None
-    if image.mode == "P":
-        numbers = np.asarray(image)
-        transparent = image.info.get("transparency")
-        if isinstance(transparent, int):
-            visible = numbers != transparent
-    elif image.mode in ("1", "L", "F") or image.mode.startswith("I"):
+    if image.mode in ("1", "P", "L", "F") or image.mode.startswith("I"):
         numbers = np.asarray(image).astype(np.float64 if image.mode == "F" else int)
+        visible = ~np.isin(numbers, _transparent_numbers(image))
     else:
         colours = np.asarray(image.convert("RGBA"))
         alpha = colours[..., 3]
@@ -143,10 +141,23 @@ def _lesion(image: Image.Image, lesion_values: set[int]) -> np.ndarray:
             raise InputError(
                 f"has no white: its brightest pixel is {int(numbers.max())} of {white}"
             )
+        unsure = np.mean((numbers > white // 4) & (numbers < 3 * white // 4))
+        if unsure > _MOST_UNSURE:
+            raise InputError(
+                f"is no mask: {unsure:.0%} of its pixels are neither dark nor light"
+            )
         lesion = numbers > white // 2
     else:
         lesion = numbers != 0
     return lesion if visible is None else lesion & visible
+
+
+def _transparent_numbers(image: Image.Image) -> list[int]:
+    """The numbers that a palette or a grey image says are transparent."""
+    told = image.info.get("transparency", b"")
+    if isinstance(told, int):
+        return [told]
+    return [i for i, alpha in enumerate(told) if not alpha] if image.mode == "P" else []
 
 
 def _is_picture(numbers: np.ndarray, lossy: bool) -> bool:

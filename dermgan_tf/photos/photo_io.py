@@ -4,6 +4,7 @@ import io
 import os
 import stat
 import struct
+import unicodedata
 import zlib
 from collections.abc import Callable, Mapping
 from typing import BinaryIO
@@ -213,6 +214,7 @@ def is_synthetic(path: str | os.PathLike) -> bool:
 
 def _open_regular_file(path: str | os.PathLike) -> io.BufferedReader:
     name = printable(path)
+    path = _in_either_form(path)
     try:
         # Opening a pipe or a device could wait for ever, so look before opening.
         status = os.stat(path)
@@ -229,6 +231,17 @@ def _open_regular_file(path: str | os.PathLike) -> io.BufferedReader:
         raise InputError(f"{name}: does not exist") from None
     except OSError as error:
         raise InputError(f"{name}: cannot be read: {error.strerror}") from None
+
+
+def _in_either_form(path: str | os.PathLike) -> str | os.PathLike:
+    """The path, or, where there is no such file, one with its accents written apart.
+
+    macOS writes names in files and names of files in different forms of Unicode.
+    """
+    if isinstance(path, bytes) or os.path.lexists(path):
+        return path
+    forms = (unicodedata.normalize(f, os.fspath(path)) for f in ("NFC", "NFD"))
+    return next(filter(os.path.lexists, forms), path)
 
 
 def _png_texts(file: BinaryIO) -> dict[str, str]:

@@ -54,6 +54,16 @@ def fitted_box(box: Box, height: float, width: float) -> tuple[Box, bool]:
     return (max(top, 0.0), max(left, 0.0), min(bottom, 1.0), min(right, 1.0)), cut
 
 
+def require_pixels(box: Box) -> None:
+    """Raises InputError for a box of less than a pixel, as of one given in shares."""
+    top, left, bottom, right = box
+    if 0 < bottom - top < 1 or 0 < right - left < 1:
+        raise InputError(
+            f"box of {right - left:g} × {bottom - top:g} is less than a pixel: is it "
+            "in shares of the photo?"
+        )
+
+
 def rotated_box(box: Box, degrees: float) -> Box:
     """The box around a box that is turned about its centre.
 

@@ -25,10 +25,12 @@ from dermgan_tf.photos.importers.boxes import (
 from dermgan_tf.photos.importers.entries import Entry, Options, Shape, import_entries
 from dermgan_tf.photos.importers.names import split_of_word
 from dermgan_tf.photos.importers.photo_index import PhotoIndex, wanted
-from dermgan_tf.photos.importers.tables import read_json
+from dermgan_tf.photos.importers.tables import links_of_ids, read_json
 from dermgan_tf.photos.vocabulary import composed
 
 _LISTS = ("images", "annotations", "categories")
+# Ids that some people add to images: what they are of, and how they are called.
+_IDS = {"patient": "patient_id", "case": "case_id", "lesion": "lesion_id"}
 CROWDS = "crowds taken as one box"
 ROTATED = "boxes around turned boxes"
 BAD_PARTS = "outlines left out of several"
@@ -72,12 +74,14 @@ def import_coco(
     counts = Counter({"images in JSON": 0})
     files, others = _coco_files(folder, annotations_file)
     splits = _splits([path for path, _ in files])
+    index.read(path for path, _ in files)
     for path, content in files:
         place = os.path.relpath(path.parent, index.folder).replace(os.sep, "/")
         read = _File(path.name if len(files) == 1 else _short(path, folder), content)
         bases = _bases(place, path.stem.removeprefix("instances_"))
+        before = len(rejects)
         shapes = read.shapes_of_images(rejects)
-        left_over += [reject.item for reject in rejects]
+        left_over += [reject.item for reject in rejects[before:]]
         for number, image in enumerate(content["images"]):
             counts["images in JSON"] += 1
             where = f"{read.name}: image {number}"
@@ -96,6 +100,10 @@ def import_coco(
                 Entry(
                     where,
                     name,
+                    links=links_of_ids(
+                        {key: str(image.get(key) or "") for key in _IDS.values()},
+                        **_IDS,
+                    ),
                     split=splits.get(path),
                     split_by="the names of JSON files",
                     shapes=tuple(of_image.good),

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dermgan_tf.errors import InputError, Reject, cause
 from dermgan_tf.photos.annotations import PhotoAnnotation
 from dermgan_tf.photos.importers import over_photos
-from dermgan_tf.photos.importers.boxes import Box, fitted_box, overlap
+from dermgan_tf.photos.importers.boxes import Box, fitted_box, overlap, require_pixels
 from dermgan_tf.photos.importers.names import case_finder, joined_cases
 from dermgan_tf.photos.importers.photo_index import PhotoIndex, Wanted
 from dermgan_tf.photos.importers.tables import Table
@@ -189,6 +189,7 @@ def import_rows(
             of_photo = f"{image}: " if isinstance(image, str) else ""
             bad.setdefault(where, Reject(where, f"{of_photo}{error}"))
     rejects += bad.values()
+    index.read([table.path])
     source = str(table.path)
     return import_entries(entries, rejects, counts, index, source, options, **more)
 
@@ -424,6 +425,8 @@ def _rois(
             size = shape.size or entry.size or (height, width)
             if shape.size:
                 _is_resized(*shape.size, height, width, orientation, options.boxes_in)
+            if not entry.in_shares:
+                require_pixels(shape.box)
             box, cut = fitted_box(shape.box, *((1, 1) if entry.in_shares else size))
             roi = Roi(turned_box(box, TURN_OF_EXIF[stored]), shape.label)
         except InputError as error:

@@ -20,12 +20,12 @@ from dermgan_tf.photos.folders import PHOTO_SUFFIXES, find_files
 from dermgan_tf.photos.vocabulary import composed
 
 # Where Label Studio says that a photo lies: its own upload folder (also as
-# ../../label-studio/data/media/upload/4/…, version 1.16), images/ with the project's
-# number (before 2023), a server address of local files, or images/ with a name that has
-# eight hexadecimal digits before the uploaded file's own.
+# ../../label-studio/data/media/upload/4/…, version 1.16), a server address of local
+# files, or images/ (before 2023 with the project's number) with a name that has eight
+# hexadecimal digits before the uploaded file's own.
 _LABEL_STUDIO = re.compile(
     r"(?:^|/)(?:data/local-files/\?d=.+|upload/\d+/[^/]+"
-    r"|images/\d+/[^/]+|images/[0-9a-f]{8}-[^/]+)$"
+    r"|images/(?:\d+/)?[0-9a-f]{8}-[^/]+)$"
 )
 _UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{8}-(?=.)")
 _LOCAL_FILES = re.compile(r"^.*data/local-files/\?d=")
@@ -109,6 +109,9 @@ class PhotoIndex:
         self.images = self.files.photos
         self.loosely: Counter = Counter()
         self._named: set[str] = set()
+        self._read: set[str] = set()
+        places = {posixpath.dirname(image) for image in self.images}
+        self._flat = places <= {"", "images"}
         self._twins: set[str] = set()
         self._by_path = _Names(self.images, lambda image: image)
         self._by_name = _Names(self.images, posixpath.basename)
@@ -182,6 +185,13 @@ class PhotoIndex:
             and not (end and posixpath.splitext(image)[0].lower().endswith(end))
         ]
 
+    def read(self, paths: Iterable[str | os.PathLike]) -> None:
+        """Counts other files as read."""
+        here = os.path.abspath(self.folder)
+        for path in paths:
+            relative = os.path.relpath(os.path.abspath(path), here)
+            self._read.add(relative.replace(os.sep, "/"))
+
     def left_over(self) -> tuple[list[Reject], Counter]:
         """What lies in the folder beside photos: unread pictures, junk, twins."""
         rejects = [
@@ -193,6 +203,10 @@ class PhotoIndex:
         counts = Counter(
             {f"passed over: {name}": n for name, n in self.files.junk.items()}
         )
+        for path in self.files.others:
+            if path not in self._read:
+                ending = posixpath.splitext(path)[1].lower() or "without ending"
+                counts[f"other files, not read: {ending}"] += 1
         counts["photos that lie there twice"] = len(self._twins - self._named)
         return rejects, +counts
 
@@ -229,9 +243,12 @@ class PhotoIndex:
             return self._by_name.find(own, level, name.ending)
         if not _LABEL_STUDIO.search(name.name):
             return []
-        # Fewer and fewer of the folders told, but never others.
-        told = _LOCAL_FILES.sub("", name.name).split("/")
-        for first in range(len(told)):
+        # Fewer and fewer of the folders told, but never others, and not none where
+        # photos lie in folders.
+        told = [own]
+        if _LOCAL_FILES.match(name.name):
+            told = _LOCAL_FILES.sub("", name.name).split("/")
+        for first in range(max(1, len(told) - (not self._flat))):
             for base in ("", "images"):
                 place = posixpath.join(base, *told[first:])
                 if images := self._by_path.find(place, level, name.ending):

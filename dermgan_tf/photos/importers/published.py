@@ -249,6 +249,8 @@ def import_scin(
     else:
         path = find_table(folder, ["scin_labels.csv"], hint=hint)
         told = read_table(path, ["case_id", _SCIN_LABEL, *_SCIN_TYPES])
+    index = PhotoIndex(images_dir or folder)
+    index.read([told.path])
     labels = _labels_of_cases(told)
 
     def photos_of(row: dict[str, str]) -> list[Wanted]:
@@ -268,9 +270,7 @@ def import_scin(
             Entry(where, photo, condition, skin_type, links) if condition else NO_LABEL
         )
 
-    return import_rows(
-        table, photos_of, read_row, PhotoIndex(images_dir or folder), Options(**options)
-    )
+    return import_rows(table, photos_of, read_row, index, Options(**options))
 
 
 def top_condition(text: str) -> str:

@@ -208,9 +208,14 @@ def parse_id(text: str, column: str) -> str:
         text: str.
         column: str. For the message.
 
+    Returns:
+        The id; "" for one of UNKNOWN.
+
     Raises:
         InputError: for 1.23457E+18, of which the last digits are lost.
     """
+    if text.lower() in UNKNOWN:
+        return ""
     if _ROUNDED.fullmatch(text):
         raise InputError(
             f"{column} {text!r} was rounded by a spreadsheet: its last digits are lost"
@@ -352,6 +357,8 @@ def _row(names: Sequence[str], cells: Sequence[str]) -> dict[str, str]:
     row: dict[str, str] = {}
     for name, cell in zip(names, cells, strict=False):
         cell = cell.strip()
+        if cell.startswith('="') and cell.endswith('"'):  # text, as Excel is told
+            cell = cell[2:-1].strip()
         row.setdefault(name, "" if cell.lower() in UNKNOWN else cell)
     return row
 

@@ -69,6 +69,8 @@ def import_voc(
     if not paths:
         raise InputError(f"no XML files in {folder}")
     listed = _image_sets(folder, beside.files.others)
+    index.read(folder / path for path in paths)
+    index.read(folder.glob("ImageSets/Main/*.txt"))
     by_folders = {} if listed else splits_of_folders(paths)
     entries, rejects, left_over = [], [], []
     counts: Counter = Counter({"XML files": len(paths)})

@@ -55,6 +55,7 @@ def import_yolo(
     folder = pathlib.Path(folder)
     index = PhotoIndex(folder)
     names, with_keypoints = _class_names(folder, annotations_file)
+    index.read(folder / name for name in NAME_FILES)
     splits = splits_of_folders(index.images)
     texts = [path for path in index.files.others if _may_tell_boxes(path)]
     photos = index.find_all([_wanted_photo(text) for text in texts])
@@ -77,6 +78,7 @@ def import_yolo(
             rejects.append(Reject(where, str(error)))
             left_over.append(where)
             continue
+        index.read([folder / where])
         entries.append(_entry(where, photo, splits, shapes, bad))
     told = {photo for photo in photos if isinstance(photo, str)}
     untold = [image for image in index.images if image not in told]

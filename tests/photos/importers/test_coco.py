@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -322,3 +323,177 @@ def test_a_byte_order_mark_and_links_in_circles_do_no_harm(tmp_path):
     annotations, rejects, _ = import_coco(tmp_path)
     assert [a.image for a in annotations] == ["images/a.jpg"]
     assert rejects == []
+
+
+def test_boxes_that_say_that_they_are_turned_hidden_or_a_group(tmp_path):
+    for name in "abcdef":
+        photo(tmp_path / f"{name}.jpg", 200, 100)
+    told = [
+        {"attributes": {"rotation": 90.0, "occluded": True}},
+        {"attributes": {"rotation": -45}},
+        {"attributes": {"rotation": 180.0}},
+        {"attributes": {"rotation": "steep"}},
+        {"attributes": {"outside": True}},
+        {"ignore": 1},
+    ]
+    write(
+        tmp_path / "result.json",
+        [image(i, f"{name}.jpg", 200, 100) for i, name in enumerate("abcdef")],
+        [box(i, i, (80, 40, 40, 20), **more) for i, more in enumerate(told)],
+    )
+    annotations, rejects, counts = import_coco(tmp_path)
+    boxes = {a.image: a.rois[0].box for a in annotations}
+    assert boxes["a.jpg"] == pytest.approx((0.3, 0.45, 0.7, 0.55))
+    side = 60 / 2**0.5 / 2  # half of the box around one turned by 45 degrees
+    assert boxes["b.jpg"] == pytest.approx(
+        ((50 - side) / 100, (100 - side) / 200, (50 + side) / 100, (100 + side) / 200)
+    )
+    assert boxes["c.jpg"] == (0.4, 0.4, 0.6, 0.6)
+    assert counts["boxes around turned boxes"] == 2
+    assert counts["boxes said to be occluded"] == 1
+    found = reasons(rejects)
+    assert "rotation 'steep' is not a number" in found["d.jpg"]
+    assert "not to be taken: outside" in found["e.jpg"]
+    assert "not to be taken: ignore" in found["f.jpg"]
+
+
+def test_masks_are_scaled_by_their_own_size_and_good_outlines_kept(tmp_path):
+    for name in "abcd":
+        photo(tmp_path / f"{name}.jpg", 64, 32)
+    runs = {"counts": [16 * 8 + 4, 8, 512 - 140], "size": [16, 32]}  # half the size
+    lying = {"counts": [16 * 8 + 4, 8, 512 - 140], "size": [32, 16]}
+    good = [16, 8, 48, 8, 48, 24]
+    write(
+        tmp_path / "result.json",
+        [image(i, f"{name}.jpg") for i, name in enumerate("abcd")],
+        [
+            box(0, 0, (), segmentation=runs),
+            box(1, 1, (), segmentation=lying),
+            box(2, 2, (), segmentation=[[5, 5], good, [1, 2, 3]]),
+            box(3, 3, (0.25, 0.25, 0.5, 0.5)),  # in shares
+        ],
+    )
+    annotations, rejects, counts = import_coco(tmp_path)
+    assert {a.image: a.rois[0].box for a in annotations} == {
+        "a.jpg": (4 / 16, 8 / 32, 12 / 16, 9 / 32),
+        "c.jpg": (0.25, 0.25, 0.75, 0.75),
+    }
+    assert counts["outlines left out of several"] == 2
+    found = reasons(rejects)
+    assert "was annotated at 16 × 32 pixels but has 64 × 32" in found["b.jpg"]
+    assert "less than a pixel: is it in shares" in found["d.jpg"]
+
+
+@pytest.mark.parametrize("orientation", [1, 2, 3, 4, 5, 6, 7, 8])
+def test_boxes_of_photos_that_exif_turns(tmp_path, orientation):
+    seen = Image.new("RGB", (64, 32), SKIN)
+    seen.paste((90, 20, 20), (8, 4, 24, 12))
+    turns = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # Pillow's, that undo them
+    stored = seen.transpose(turns[orientation]) if orientation > 1 else seen
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored.save(tmp_path / "a.png", exif=exif)
+    spot = np.argwhere(np.asarray(stored)[..., 1] < 99)
+    (top, left), (bottom, right) = spot.min(axis=0), spot.max(axis=0) + 1
+    width, height = stored.size
+    drawn = [int(left), int(top), int(right - left), int(bottom - top)]
+    as_seen = (4 / 32, 8 / 64, 12 / 32, 24 / 64)
+
+    def imported(size, bbox, boxes_in):
+        write(tmp_path / "a.json", [image(1, "a.png", *size)], [box(1, 1, bbox)])
+        found, rejects, counts = import_coco(tmp_path, boxes_in=boxes_in)
+        turned = orientation > 1 and bool(found)
+        assert counts.get("photos turned by EXIF", 0) == turned
+        return found[0].rois[0].box if found else reasons(rejects)["a.png"]
+
+    assert imported((width, height), drawn, "stored") == pytest.approx(as_seen)
+    assert imported((64, 32), (8, 4, 16, 8), "seen") == pytest.approx(as_seen)
+    shares = [8 / 64 * width, 4 / 32 * height, 16 / 64 * width, 8 / 32 * height]
+    found = imported((width, height), shares, "seen_of_stored_size")
+    assert found == pytest.approx(as_seen)
+    if orientation >= 5:
+        assert "say by boxes_in" in imported((width, height), drawn, "seen")
+
+
+def test_two_annotators_of_a_photo(tmp_path):
+    for name in "abc":
+        photo(tmp_path / f"{name}.jpg")
+    near, far = (18, 8, 32, 16), (0, 0, 8, 8)
+    write(
+        tmp_path / "result.json",
+        [image(i, f"{name}.jpg") for i, name in enumerate("abcabc")],
+        [
+            *(box(0, 0), box(1, 1), box(2, 2)),
+            *(box(3, 3, near), box(4, 3, far), box(5, 4, near, category=2)),
+        ],
+        [{"id": 1, "name": "melanoma"}, {"id": 2, "name": "eczema"}],
+    )
+    whole = (0.25, 0.25, 0.75, 0.75)
+    annotations, rejects, counts = import_coco(tmp_path)
+    assert {a.image: [roi.box for roi in a.rois] for a in annotations} == {
+        "a.jpg": [whole, (0, 0, 0.25, 0.125)],
+        "c.jpg": [whole],  # the second found nothing
+    }
+    assert counts["boxes of a second entry that repeat the first's"] == 1
+    assert counts["photos told of again"] == 3
+    assert "one lesion is 'melanoma' and 'eczema'" in reasons(rejects)["b.jpg"]
+    first, rejects, _ = import_coco(tmp_path, repeated="first")
+    assert {len(a.rois) for a in first} == {1} and len(first) == 3
+    assert rejects == []
+    none, rejects, _ = import_coco(tmp_path, repeated="reject")
+    assert none == [] and len(rejects) == 3
+
+
+def test_no_photo_shows_healthy_skin_while_annotations_are_left_over(tmp_path):
+    for name in "ab":
+        photo(tmp_path / f"{name}.jpg")
+    images = [image(1, "a.jpg"), image(2, "b.jpg")]
+
+    def healthy():
+        found, _, _ = import_coco(tmp_path, label_without_boxes="clear skin")
+        return {a.image: a.condition for a in found}
+
+    write(tmp_path / "result.json", images, [box(1, 1)])
+    assert healthy() == {"a.jpg": "melanoma", "b.jpg": "clear skin"}
+    write(tmp_path / "result.json", images, [box(1, "1")])  # an id as text is the same
+    assert healthy() == {"a.jpg": "melanoma", "b.jpg": "clear skin"}
+    write(tmp_path / "result.json", images, [box(1, 1, (), segmentation=[[1, 2]])])
+    assert healthy() == {"b.jpg": "clear skin"}  # a is rejected
+    for broken in (
+        lambda: write(tmp_path / "result.json", images, [box(1, 77)]),
+        lambda: (tmp_path / "more.json").write_text('{"boxes": []}'),
+        lambda: write(tmp_path / "result.json", [images[0], "x"], [box(1, 1)]),
+    ):
+        write(tmp_path / "result.json", images, [box(1, 1)])
+        broken()
+        with pytest.raises(InputError, match="could be taken for 'clear skin'"):
+            healthy()
+        import_coco(tmp_path)  # where nothing is said of such photos, nothing is wrong
+
+
+def test_ids_of_patients_in_images_join_them(tmp_path):
+    images = []
+    for i, patient in enumerate(["7", "7.0", None, "nan"]):
+        photo(tmp_path / f"{i}.jpg")
+        images.append({**image(i, f"{i}.jpg"), "patient_id": patient})
+    write(tmp_path / "result.json", images, [box(i, i) for i in range(4)])
+    annotations, _, counts = import_coco(tmp_path)
+    assert [a.case_id for a in annotations] == ["7", "7", "2", "3"]
+    assert counts["cases by patient"] == 1
+    assert counts["cases by photo"] == 2
+
+
+def test_names_of_files_are_splits_all_together_or_in_cocos_own_layout(tmp_path):
+    def splits(*names):
+        folder = tmp_path / "-".join(names).replace("/", "_")
+        for number, name in enumerate(names):
+            photo(folder / f"{number}.jpg")
+            write(folder / name, [image(5, f"{number}.jpg")], [box(1, 5)])
+        found, rejects, _ = import_coco(folder, images_dir=folder)
+        assert rejects == []
+        return [a.split for a in found]
+
+    assert splits("patch test.json", "clinic.json") == [None, None]
+    assert splits("clinic.json", "test.json", "train.json") == [None, None, None]
+    assert splits("test.json", "train.json") == ["test", "train"]
+    assert splits("a/instances_test.json", "a/instances_x.json") == ["test", None]
