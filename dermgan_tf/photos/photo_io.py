@@ -327,8 +327,10 @@ def _is_adobe_rgb(image: Image.Image) -> bool:
     """Whether EXIF says so: cameras set for Adobe RGB embed no profile."""
     try:
         exif = image.getexif()
-        space = exif.get_ifd(ExifTags.IFD.Exif).get(_EXIF_COLOUR_SPACE)
-        file = exif.get_ifd(ExifTags.IFD.Interop).get(_EXIF_INTEROPERABILITY)
+        inner = exif.get_ifd(ExifTags.IFD.Exif)
+        space, file = inner.get(_EXIF_COLOUR_SPACE), None
+        if ExifTags.IFD.Interop in inner:  # else Pillow looks in vain
+            file = exif.get_ifd(ExifTags.IFD.Interop).get(_EXIF_INTEROPERABILITY)
     except Exception:  # noqa: BLE001 - damaged EXIF does not spoil the pixels
         return False
     if isinstance(file, bytes):

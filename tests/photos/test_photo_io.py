@@ -1,6 +1,7 @@
 import io
 import os
 import struct
+import unicodedata
 import zlib
 
 import cv2
@@ -453,3 +454,86 @@ def test_a_photo_in_memory(tmp_path):
             decode_photo(data, "the photo")
     with pytest.raises(InputError, match="^x: is 56 × 40 pixels; at most 2000"):
         decode_photo(encode_png(picture()), "x", max_pixels=2000)
+
+
+def adobe_rgb(exif_of):
+    """A photo's bytes in Adobe RGB, its EXIF, and what it shows in sRGB."""
+    rng = np.random.default_rng(1)
+    shown = rng.integers(60, 200, (32, 40, 3)).astype(np.uint8)
+    to_xyz = np.array(  # IEC 61966-2-1, and Adobe RGB (1998), 4.3.5.3
+        [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    )
+    of_adobe = np.array(
+        [
+            [0.57667, 0.18556, 0.18823],
+            [0.29734, 0.62736, 0.07529],
+            [0.02703, 0.07069, 0.99134],
+        ]
+    )
+    light = ((shown / 255 + 0.055) / 1.055) ** 2.4  # none is near black
+    adobe = (light @ to_xyz.T @ np.linalg.inv(of_adobe).T).clip(0, 1) ** (256 / 563)
+    exif = Image.Exif()
+    exif_of(exif)
+    buffer = io.BytesIO()
+    image = Image.fromarray((adobe * 255).round().astype(np.uint8))
+    image.save(buffer, "PNG", exif=exif.tobytes())
+    return buffer.getvalue(), shown
+
+
+def test_adobe_rgb_that_exif_alone_tells_becomes_srgb():
+    def uncalibrated(exif):
+        exif.get_ifd(0x8769).update({0xA001: 65535, 0xA005: {1: "R03", 2: b"0100"}})
+
+    def adobe(exif):
+        exif.get_ifd(0x8769)[0xA001] = 2
+
+    def srgb(exif):
+        exif.get_ifd(0x8769).update({0xA001: 1, 0xA005: {1: "R98", 2: b"0100"}})
+
+    for told, is_adobe in ((uncalibrated, True), (adobe, True), (srgb, False)):
+        data, shown = adobe_rgb(told)
+        found = decode_photo(data, "a").astype(int)
+        stored = np.asarray(Image.open(io.BytesIO(data))).astype(int)
+        assert np.abs(found - (shown if is_adobe else stored)).max() <= 2
+
+
+def test_grey_profiles_become_srgb():
+    curve = b"curv" + bytes(4) + struct.pack(">IHH", 1, 256, 0)  # linear light
+    white = b"XYZ " + bytes(4) + struct.pack(">3i", 63190, 65536, 54061)
+    text = b"text" + bytes(4) + b"none\0" + bytes(3)
+    tags = [(b"wtpt", white), (b"kTRC", curve), (b"cprt", text), (b"desc", text)]
+    at = 132 + 12 * len(tags)
+    table = struct.pack(">I", len(tags))
+    for name, content in tags:
+        table += name + struct.pack(">II", at, len(content))
+        at += len(content)
+    kinds = (b"lcms", 0x02400000, b"mntr", b"GRAY", b"XYZ ")
+    head = struct.pack(">I4sI4s4s4s", at, *kinds)
+    head += struct.pack(">6H", 2024, 1, 1, 0, 0, 0) + b"acsp" + bytes(28)
+    profile = (head + struct.pack(">3i", 63190, 65536, 54061)).ljust(128, b"\0")
+    profile += table + b"".join(content for _, content in tags)
+    levels = np.arange(0, 256, dtype=np.uint8).reshape(16, 16)
+    light = levels / 255
+    curved = 1.055 * light ** (1 / 2.4) - 0.055
+    curved = np.where(light <= 0.0031308, 12.92 * light, curved)
+    for image in map(Image.fromarray, (levels, levels.astype(np.uint16) * 257)):
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG", icc_profile=profile)
+        found = decode_photo(buffer.getvalue(), "a")
+        # LittleCMS is coarse near black.
+        assert np.abs(found[..., 0] - 255 * curved)[2:].max() < 3
+
+
+def test_twelve_bits_in_sixteen_are_no_dark_photo(tmp_path):
+    values = (np.arange(1024, dtype=np.uint16) * 4).reshape(32, 32)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    with pytest.raises(InputError, match="12-bit pixels in 16 bits"):
+        read_photo(tmp_path / "a.png")
+
+
+def test_a_name_is_found_in_either_form_of_its_accents(tmp_path):
+    for i, (there, told) in enumerate([("NFD", "NFC"), ("NFC", "NFD")]):
+        name = f"l\u00e9sion{i}.png"
+        saved(tmp_path / unicodedata.normalize(there, name), picture())
+        found = read_photo(tmp_path / unicodedata.normalize(told, name))
+        np.testing.assert_array_equal(found, picture())

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import cv2
@@ -9,7 +10,9 @@ from dermgan_tf.photos.photo_io import read_photo
 from dermgan_tf.photos.semantic_map import Roi
 from dermgan_tf.photos.skin_tone import (
     estimate_skin_type,
+    estimated_types,
     estimation_error,
+    fitted_limits,
     fitzpatrick_from_ita,
     ita_degrees,
     skin_mask,
@@ -262,3 +265,45 @@ def test_skin_mask_on_clinic_photographs():
         assert 0.02 < mask.mean() < 0.95
     assert np.mean(around) > 0.9  # what borders on a wound is skin
     assert np.mean(padding) < 0.01
+
+
+def test_limits_are_those_of_least_error():
+    rng = np.random.default_rng(3)
+    for _ in range(20):
+        itas = rng.integers(-60, 70, 12).astype(float)
+        types = rng.integers(1, 7, 12)
+        limits = fitted_limits(itas, types)
+        assert limits == sorted(limits, reverse=True)
+
+        def error(limits, itas=itas, types=types):
+            return sum(
+                abs(fitzpatrick_from_ita(ita, limits) - t)
+                for ita, t in zip(itas, types, strict=True)
+            )
+
+        # No other limits err less: any five of the places between the angles.
+        places = [-181, *(np.unique(itas) + 0.25), 181]
+        chosen = itertools.combinations_with_replacement(places[::-1], 5)
+        best = min(map(error, rng.permutation(list(chosen))[:3000].tolist()))
+        assert error(limits) <= best
+
+
+def test_types_are_fitted_to_known_ones_where_that_helps():
+    rng = np.random.default_rng(0)
+    types = rng.integers(1, 4, 90)
+    itas = 40 - 20 * types + rng.normal(0, 3, 90)  # darker than usual limits say
+    known = [int(t) if i % 3 else 0 for i, t in enumerate(types)]
+    itas[6] = np.nan
+    cases = [f"c{i // 2}" for i in range(90)]
+    found, errors = estimated_types(itas, known, cases)
+    assert errors["used"] == "fitted"
+    assert errors["usual"]["n"] == errors["fitted"]["n"] == 60
+    assert errors["fitted"]["exact"] > 0.95 > 0.5 > errors["usual"]["exact"]
+    assert found[6] == 0
+    hidden = [i for i in range(0, 90, 3) if i != 6]
+    assert np.mean([found[i] == types[i] for i in hidden]) > 0.95
+    # One case is too few to judge by others, and noise is no reason to leave the usual.
+    assert estimated_types(itas, known, ["c"] * 90)[1]["fitted"] is None
+    shuffled = rng.permutation(known).tolist()
+    errors = estimated_types(itas, shuffled, cases)[1]
+    assert errors["commonest"]["exact"] >= errors["fitted"]["exact"] - 0.15

@@ -24,7 +24,7 @@ def import_mask_folder(
     """Reads photos with masks of one condition.
 
     A photo `PATIENT/NAME.jpg` has the mask `PATIENT/NAME<mask_suffix>.<any image
-    extension>`, or, where no other has that name, one in another folder; see
+    extension>`, or, if all masks lie in one folder, the only one of that name; see
     `dermgan_tf.photos.masks.read_mask`. A photo with an empty mask, or with specks
     alone, is kept without ROI: it can serve a classifier.
 
@@ -83,7 +83,9 @@ def import_mask_folder(
 def masks_of(
     images: Sequence[str], masks: PhotoIndex, mask_suffix: str = "", kind: str = "mask"
 ) -> list[pathlib.Path | InputError]:
-    """The masks of photos: in a folder of the same name, else of the only such name.
+    """The masks of photos: those of the same path, or else of the same name.
+
+    Names are enough only if all photos or all masks lie in one folder.
 
     Args:
         images: the photos' paths below their folder.
@@ -98,8 +100,11 @@ def masks_of(
     first_of_stem: dict[str, str] = {}
     for image in images:
         first_of_stem.setdefault(_stem(image), image)
+    # Only where photos or masks lie in one folder does a folder tell nothing.
+    flat = not any("/" in name for name in images)
+    flat = flat or not any("/" in name for name in masks.images)
     names = [
-        Wanted(n, (n,), True, False)
+        Wanted(n, (n,), flat, False)
         for n in (_stem(i) + composed(mask_suffix) for i in images)
     ]
     found = masks.find_all(names)

@@ -237,6 +237,57 @@ def test_folders_that_are_missing_or_hold_no_photos(folders, tmp_path):
         import_mask_folder(images / "a.jpg", masks, "wound")
 
 
+def test_no_two_photos_share_a_mask(folders):
+    images, masks = folders
+    box = mask((0, 0, 30, 40))
+
+    def there(photos, of_masks):
+        files = [(images / name, photo()) for name in photos]
+        for path, picture in files + [(masks / name, box) for name in of_masks]:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            picture.save(path)
+        found, rejects, counts = import_mask_folder(images, masks, "wound")
+        return [a.image for a in found], reasons(rejects), counts
+
+    visits = ["visit1/1.png", "visit2/1.png"]
+    found, rejects, _ = there(visits, ["1.png"])
+    assert found == []
+    assert set(rejects) == set(visits)
+    assert "has the same mask as another, 1.png" in rejects["visit1/1.png"]
+    found, rejects, _ = there([], ["visit2/1.png"])
+    assert found == ["visit2/1.png"]
+    found, rejects, _ = there([], ["visit1/1.png"])
+    assert (found, rejects) == (visits, {})
+    # A photo in a folder and its mask in none: the name is the only one of its kind.
+    (masks / "visit1/1.png").unlink()
+    (masks / "visit2/1.png").unlink()
+    found, rejects, counts = there(["p/only.png"], ["ONLY.png"])
+    assert found == ["p/only.png"] and set(rejects) == set(visits)
+    assert counts["names with other capitals"] == 1
+
+
+def test_masks_numbers_and_turns_can_be_told(folders):
+    images, masks = folders
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    photo().save(images / "a.jpg", exif=exif)
+    values = np.zeros((60, 80), np.uint8)
+    values[:30, :40], values[30:, 40:] = 1, 2
+    Image.fromarray(values).save(masks / "a.png")
+
+    def boxes(**options):
+        (found,), _, counts = import_mask_folder(images, masks, "x", **options)
+        assert counts["photos turned by EXIF"] == 1
+        return sorted(roi.box for roi in found.rois)
+
+    first, last = (0, 0, 0.5, 0.5), (0.5, 0.5, 1, 1)
+    assert boxes(lesion_values=(1,)) == [first]
+    assert boxes(lesion_values=(1,), boxes_in="stored") == [last]
+    Image.fromarray(np.where(values == 1, 1, 0).astype(np.uint8)).save(masks / "a.png")
+    assert boxes() == [first]
+    assert boxes(boxes_in="stored") == [last]
+
+
 # --- PAD-UFES-20
 
 HEADER = ["patient_id", "lesion_id", "fitspatrick", "diagnostic", "img_id"]

@@ -183,6 +183,85 @@ def test_folders_without_voc(tmp_path):
         import_voc(tmp_path)
 
 
+def test_voc_lists_name_whole_paths(tmp_path):
+    rows = {"train": ["p1/1", "p2/1", "only"], "test": ["p3/1", '"p4/left arm"']}
+    for names in rows.values():
+        for name in names:
+            name = name.strip('"')
+            photo(tmp_path / f"JPEGImages/{name}.jpg")
+            own = name.rpartition("/")[2]
+            voc(tmp_path / f"Annotations/{name}.xml", f"{own}.jpg", melanoma())
+    sets = tmp_path / "ImageSets/Main"
+    sets.mkdir(parents=True)
+    for split, names in rows.items():
+        (sets / f"{split}.txt").write_text("\n".join(names))
+    annotations, rejects, counts = import_voc(tmp_path)
+    assert rejects == []
+    assert {a.image.removeprefix("JPEGImages/"): a.split for a in annotations} == {
+        "p1/1.jpg": "train",
+        "p2/1.jpg": "train",
+        "only.jpg": "train",
+        "p3/1.jpg": "test",
+        "p4/left arm.jpg": "test",
+    }
+    assert counts["splits named by ImageSets/Main"] == 5
+    assert counts["cases by folder"] == 4
+    (tmp_path / "JPEGImages/p1/1.jpg").unlink()  # p2's and p3's are no stand-ins
+    annotations, _, counts = import_voc(tmp_path)
+    assert len(annotations) == 4
+    assert counts["images absent"] == 1
+    with pytest.raises(InputError, match="Annotations/p1/1.xml"):
+        import_voc(tmp_path, label_without_boxes="clear skin")
+    (sets / "val.txt").write_text("p3/1")
+    with pytest.raises(InputError, match="is in two lists"):
+        import_voc(tmp_path)
+
+
+def test_voc_boxes_that_are_turned_outlined_or_marked(tmp_path):
+    def attribute(name, value):
+        return (
+            f"<attributes><attribute><name>{name}</name><value>{value}</value>"
+            "</attribute></attributes>"
+        )
+
+    turned = (
+        "<robndbox><cx>32</cx><cy>16</cy><w>32</w><h>16</h>"
+        "<angle>1.5707963</angle></robndbox>"
+    )
+    corners = list(enumerate(((16, 8), (48, 8), (48, 24)), start=1))
+    outline = "".join(f"<x{i}>{x}</x{i}><y{i}>{y}</y{i}>" for i, (x, y) in corners)
+    points = "".join(f"<pt><x>{x}</x><y>{y}</y></pt>" for _, (x, y) in corners)
+    for name, content in {
+        "cvat": melanoma(BOX + attribute("rotation", "90.0")),
+        "roLabelImg": f"<name>melanoma</name>{turned}",
+        "outline": f"<name>melanoma</name><polygon>{outline}</polygon>",
+        "labelme": f"<name>melanoma</name><polygon>{points}</polygon>",
+        "hidden": melanoma(BOX + "<occluded>1</occluded>"),
+        "gone": melanoma(BOX + "<deleted>1</deleted>"),
+        "odd": melanoma(BOX + attribute("rotation", "steep")),
+    }.items():
+        photo(tmp_path / f"{name}.jpg")
+        voc(tmp_path / f"{name}.xml", f"{name}.jpg", content)
+    annotations, rejects, counts = import_voc(tmp_path)
+    boxes = {a.image: a.rois[0].box for a in annotations}
+    upright = (0, 24 / 64, 1, 40 / 64)
+    assert boxes["cvat.jpg"] == pytest.approx(upright)
+    assert boxes["roLabelImg.jpg"] == pytest.approx(upright, abs=1e-6)
+    assert boxes["outline.jpg"] == boxes["labelme.jpg"] == boxes["hidden.jpg"] == WHOLE
+    assert counts["boxes around turned boxes"] == 2
+    assert counts["boxes said to be occluded"] == 1
+    found = reasons(rejects)
+    assert "not to be taken: deleted" in found["gone.jpg"]
+    assert "rotation 'steep' is not a number" in found["odd.jpg"]
+
+
+def test_voc_pixels_from_one_on_begin_at_one(tmp_path):
+    photo(tmp_path / "a.jpg")
+    voc(tmp_path / "a.xml", "a.jpg", melanoma(BOX.replace("16<", "0<")))
+    _, rejects, _ = import_voc(tmp_path, first_pixel=1)
+    assert "begins at pixel 0, but pixels are numbered from 1" in rejects[0].reason
+
+
 # --- YOLO
 
 LINE = "0 0.5 0.5 0.5 0.5\n"
@@ -307,3 +386,51 @@ def test_names_of_yolo_classes(tmp_path):
         tmp_path, annotations_file=str(tmp_path / "mine.names")
     )
     assert annotations[0].condition == "no"
+
+
+def test_no_unread_text_makes_a_photo_healthy(tmp_path):
+    text(tmp_path / "data.yaml", NAMES)
+    for name in ("a", "b", "c"):
+        photo(tmp_path / f"images/{name}.jpg", 64 + ord(name))
+    text(tmp_path / "labels/a.txt", LINE)
+    text(tmp_path / "labels/b.txt", "")
+    copy = tmp_path / "images/again/a.jpg"
+    copy.parent.mkdir()
+    copy.write_bytes((tmp_path / "images/a.jpg").read_bytes())
+
+    def healthy():
+        found, _, counts = import_yolo(tmp_path, label_without_boxes="clear skin")
+        return {a.image[7:8]: a.condition for a in found}, counts
+
+    conditions, counts = healthy()
+    assert conditions == {"a": "melanoma", "b": "clear skin", "c": "clear skin"}
+    assert counts["photos without text file"] == 1
+    assert counts["copies of photos, without text file"] == 1
+    for name in ("labels/C1.txt", "labels/c.json.bak", "labels/sub/c.txt", "x/c2.txt"):
+        text(tmp_path / name, LINE)
+        with pytest.raises(InputError, match="belong to no photo .*" + name[:6]):
+            healthy()
+        (tmp_path / name).unlink()
+    for name, content in [
+        ("labels/c.TXT", LINE),
+        ("labels/C.txt", LINE),
+        ("labels/c.json", "{}"),
+        ("labels/c.txt", "melanoma 0.5 0.5 0.1 0.1"),
+    ]:
+        text(tmp_path / name, content)
+        conditions, _ = healthy()
+        assert conditions.get("c") == ("melanoma" if content == LINE else None)
+        (tmp_path / name).unlink()
+    text(tmp_path / "notes.txt", "these photos are of 2019")
+    assert healthy()[1]["other files, not read: .txt"] == 1
+
+
+def test_a_fifth_number_is_a_confidence_a_track_or_an_angle(tmp_path):
+    text(tmp_path / "data.yaml", NAMES)
+    for name, number in {"a": "0.9", "b": "17", "c": "-0.7", "d": "1.57"}.items():
+        photo(tmp_path / f"images/{name}.jpg")
+        text(tmp_path / f"labels/{name}.txt", f"{LINE.strip()} {number}\n")
+    annotations, rejects, counts = import_yolo(tmp_path)
+    assert [a.image for a in annotations] == ["images/a.jpg", "images/b.jpg"]
+    assert counts["fifth numbers taken for a confidence or a track"] == 2
+    assert all("is the box turned by it" in reject.reason for reject in rejects)
