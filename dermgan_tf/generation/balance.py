@@ -21,7 +21,7 @@ from dermgan_tf.generation.plan import MAX_SEED, Box, ImageSpec, check_seed
 from dermgan_tf.generation.scenes import Scene, TypeCounts, count_crops
 from dermgan_tf.generation.synthetic_maps import drawn_maps
 from dermgan_tf.output_folder import atomic_write
-from dermgan_tf.photos.portable_random import below, shuffled
+from dermgan_tf.photos.draws import below, shuffled
 from dermgan_tf.photos.semantic_map import MAX_SKIN_TYPE, SKIN_TYPE_NAMES
 from dermgan_tf.photos.vocabulary import HEALTHY, Vocabulary
 

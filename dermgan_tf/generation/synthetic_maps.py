@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from dermgan_tf.generation.plan import Box
 from dermgan_tf.generation.scenes import Scene, rounded_box
-from dermgan_tf.photos.portable_random import shuffled
+from dermgan_tf.photos.draws import shuffled
 
 SYMMETRIES = range(8)  # of the square
 

@@ -1,4 +1,11 @@
-"""Random orders whose every start has the shares of the whole, for small sets."""
+"""Random orders and draws: stratified ones, and ones that no version of Python changes.
+
+The latter are made of `random.Random.random`, whose sequence Python promises to keep,
+and are whole numbers, which no platform rounds another way.
+"""
+
+import random
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -39,3 +46,17 @@ def even_order(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         (items,) = np.nonzero(labels == label)
         rank[rng.permutation(items)] = (np.arange(len(items)) + 0.5) / len(items)
     return np.lexsort([rng.random(len(labels)), rank])
+
+
+def shuffled(items: Iterable, rng: random.Random) -> list:
+    """A permutation (Fisher and Yates). `random.shuffle` may change with Python."""
+    shuffled = list(items)
+    for i in range(len(shuffled) - 1, 0, -1):
+        k = below(rng, i + 1)
+        shuffled[i], shuffled[k] = shuffled[k], shuffled[i]
+    return shuffled
+
+
+def below(rng: random.Random, n: int) -> int:
+    """A whole number 0 … n − 1; n is far below 2⁵³."""
+    return int(rng.random() * n)

@@ -19,7 +19,7 @@ from dermgan_tf.apps.reader_study.store import AnswerStore, Participant
 from dermgan_tf.apps.reader_study.study import PARTS, Question, Study
 from dermgan_tf.apps.web.forms import read_form
 from dermgan_tf.apps.web.pages import page, wants_json
-from dermgan_tf.photos.portable_random import shuffled
+from dermgan_tf.photos.draws import shuffled
 
 MAX_CODE = 100  # characters of a code that are looked at
 _MONTH = 30 * 24 * 3600  # seconds that a browser may stay away

@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 
 from dermgan_tf.apps.reader_study.pools import KINDS, Candidate
 from dermgan_tf.errors import InputError
-from dermgan_tf.photos.portable_random import below, shuffled
+from dermgan_tf.photos.draws import below, shuffled
 
 
 @dataclasses.dataclass(frozen=True)

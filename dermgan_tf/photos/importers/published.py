@@ -72,9 +72,9 @@ def import_pad_ufes_20(
     types stay unknown. Photos of the metadata that are not there are counted.
 
     Args:
-        folder: with `metadata.csv`, the photos in any subfolders, and optionally masks
-            `<photo's name>_mask.png`, from which the ROIs come. Photos without mask
-            have none.
+        folder: with `metadata.csv`, in it or one level below, the photos in any
+            subfolders, and optionally masks `<photo's name>_mask.png`, from which the
+            ROIs come. Photos without mask have none.
         images_dir: another folder of photos.
         **options: see `Options`.
 
@@ -86,7 +86,9 @@ def import_pad_ufes_20(
     """
     folder = pathlib.Path(folder)
     columns = ["patient_id", "diagnostic", "fitspatrick", "img_id"]
-    table = read_table(folder / "metadata.csv", columns)
+    table = read_table(
+        find_table(folder, ["metadata.csv"], hint="it comes with the photos"), columns
+    )
     index = PhotoIndex(images_dir or folder)
     masks = _masks_of_photos(PhotoIndex(folder), _PAD_MASK_SUFFIX)
 

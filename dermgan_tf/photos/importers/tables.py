@@ -189,7 +189,7 @@ def parse_skin_type(text: str, column: str) -> int:
     if text.lower() in UNKNOWN:
         return 0
     bare = re.sub(r"^(FITZPATRICK|FST|SKIN|TYPE|[\s_-](?=\D))+", "", text.upper())
-    bare = bare.strip(" _")
+    bare = bare.strip(" _").replace(",", ".")  # 3,0 where decimals have commas
     try:
         value = float(_ROMAN.get(bare, bare))
     except ValueError:

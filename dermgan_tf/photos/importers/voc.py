@@ -75,7 +75,10 @@ def import_voc(
     entries, rejects, left_over = [], [], []
     counts: Counter = Counter({"XML files": len(paths)})
     own_names = Counter(posixpath.basename(_listed_name(path)) for path in paths)
-    one_folder = len({posixpath.dirname(path) for path in paths}) == 1
+    one_folder = 1 in (
+        len({posixpath.dirname(path) for path in files})
+        for files in (paths, index.images)
+    )
     for where in paths:
         try:
             name, size, shapes, bad = _read_xml(
@@ -236,7 +239,7 @@ def _wanted_photo(name: str, where: str, one_folder: bool, match_names: bool) ->
     """The photo that the file names, else the one that is called like the file.
 
     The photos of Annotations/p01 are those of JPEGImages/p01, and no others; where all
-    XML files are in one folder, the photos may be in any of those known.
+    XML files or all photos are in one folder, it may be any of those known.
     """
     place, own = posixpath.split(where)
     beside = [place, *(place.replace("Annotations", f) for f in _PHOTO_FOLDERS)]

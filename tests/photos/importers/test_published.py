@@ -142,7 +142,7 @@ def test_ids_as_tables_write_them():
 def test_skin_types_as_tables_write_them():
     written = {"1": 1, "6.0": 6, "IV": 4, "FST2": 2, "": 0, "-1": 0, "0": 0}
     written |= {"-1.0": 0, "nan": 0, "NA": 0, "None": 0, "<NA>": 0, "unknown": 0}
-    written |= {"Type III": 3, "FST V": 5, "fitzpatrick 2.0": 2, "Skin type II": 2}
+    written |= {"Type III": 3, "FST V": 5, "fitzpatrick 2,0": 2, "Skin type II": 2}
     for text, value in written.items():
         assert parse_skin_type(text, "type") == value
     for text in ("7", "2.5", "dark", "VII", "FST", "II-III", "-2"):
