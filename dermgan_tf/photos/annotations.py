@@ -297,6 +297,8 @@ def _parse_line(line: bytes, vocabulary: Vocabulary | None) -> PhotoAnnotation:
         for key in ("image", "case_id", "condition")
     }
     fitzpatrick = record.get("fitzpatrick")
+    if isinstance(fitzpatrick, float) and fitzpatrick.is_integer():
+        fitzpatrick = int(fitzpatrick)  # pandas writes 3.0 beside missing ones
     try:
         annotation = PhotoAnnotation(
             **fields,

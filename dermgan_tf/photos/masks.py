@@ -18,6 +18,7 @@ from dermgan_tf.photos.square import TURN_OF_EXIF, turned
 _MOST_NUMBERS = 8
 # Of such a picture no more pixels than this share may be neither dark nor light.
 _MOST_UNSURE = 0.25
+_MOST_COLOURS = 256
 _LOSSY = ("JPEG", "MPO", "JPEG2000")
 
 
@@ -131,8 +132,15 @@ def _lesion(image: Image.Image, lesion_values: set[int]) -> np.ndarray:
         numbers = colours[..., :3].max(axis=-1).astype(int)
         if visible is not None and not np.ptp(colours[visible][:, :3], axis=0).any():
             numbers = np.full_like(numbers, 255)  # the shape is in the transparency
-        if lesion_values and np.ptp(colours[..., :3], axis=-1).any():
+        coloured = np.ptp(colours[..., :3], axis=-1).any()
+        if lesion_values and coloured:
             raise InputError("has colours, no numbers")
+        if (
+            coloured
+            and not lossy
+            and len(image.getcolors(numbers.size)) > _MOST_COLOURS
+        ):
+            raise InputError("is a picture in many colours, no mask")
     if lesion_values:
         lesion = np.isin(numbers, list(lesion_values))
     elif _is_picture(numbers, lossy):

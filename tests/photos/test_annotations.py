@@ -1,6 +1,7 @@
 import collections
 import json
 import string
+import unicodedata
 
 import pytest
 from hypothesis import given, settings
@@ -331,3 +332,31 @@ def test_split_of_a_case_is_the_one_any_photo_names():
     ]
     assert case_splits(annotations) == {"a": "test", "b": split_of_case("b")}
     assert case_splits(annotations, 5)["b"] == split_of_case("b", 5)
+
+
+def test_types_as_pandas_writes_them_their_source_and_one_form_of_text(tmp_path):
+    path = tmp_path / "a.jsonl"
+    decomposed = unicodedata.normalize("NFD", "Pérnio")
+    lines = [
+        {"image": "1.jpg", "case_id": decomposed, "condition": decomposed},
+        {"image": "2.jpg", "case_id": "b", "condition": "x", "fitzpatrick": 3.0},
+        {"image": "3.jpg", "case_id": "c", "condition": "x", "fitzpatrick": 2.5},
+        {"image": "4.jpg", "case_id": "d", "condition": "x", "skin_type_source": "?"},
+    ]
+    lines[0] |= {"fitzpatrick": 2, "skin_type_source": "estimated"}
+    lines[0]["rois"] = [{"box": [0, 0, 1, 1], "condition": decomposed}]
+    path.write_text("\n".join(map(json.dumps, lines)))
+    annotations, rejects = read_annotations(path)
+    assert [(a.case_id, a.fitzpatrick) for a in annotations] == [
+        ("Pérnio", 2),
+        ("b", 3),
+    ]
+    assert annotations[0].condition == annotations[0].rois[0].condition == "Pérnio"
+    assert [a.skin_type_source for a in annotations] == ["estimated", None]
+    assert [reject.item for reject in rejects] == ["a.jsonl:3", "a.jsonl:4"]
+    write_annotations(tmp_path / "again.jsonl", annotations)
+    assert read_annotations(tmp_path / "again.jsonl") == (annotations, [])
+    assert "pérnio" not in Vocabulary([decomposed]) and "Pérnio" in Vocabulary(
+        ["Pérnio"]
+    )
+    assert Vocabulary([decomposed]).index("Pérnio") == 0

@@ -114,6 +114,7 @@ RAMP = Image.linear_gradient("L").resize((40, 30))
     [
         (RAMP, "is no mask: .* neither dark nor light"),
         (RAMP.point(lambda value: value // 3), "has no white: its brightest"),
+        (Image.merge("RGB", [RAMP, RAMP.rotate(90), RAMP]), "is a picture in many"),
         (layered((BLACK, WHITE), (0, 0)), "is wholly transparent"),
         (grey(255).resize((40, 20)), "is 40 × 20 pixels, the photo 40 × 30$"),
         (

@@ -87,7 +87,7 @@ def read_class_folders(
             except InputError as error:
                 rejects.append(Reject(printable(image), str(error)))
                 continue
-            found.append((image, composed(class_folder.name), case, split))
+            found.append((image, composed(class_folder.name.strip()), case, split))
     if not found and not rejects:
         raise InputError(f"no photos in the class folders of {folder}")
     images = [image for image, *_ in found]

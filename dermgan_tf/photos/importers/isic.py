@@ -78,7 +78,9 @@ def import_ham10000(
     index = PhotoIndex(images_dir or folder)
     mask_of = _mask_finder(table, "image_id", index, masks_dir)
 
-    def read_row(where: str, row: dict[str, str], photo: Wanted) -> Entry:
+    def read_row(where: str, row: dict[str, str], photo: Wanted) -> Entry | str:
+        if not row["dx"]:
+            return NO_LABEL
         condition = HAM10000_CONDITIONS.get(row["dx"].lower())
         if condition is None:
             known = ", ".join(HAM10000_CONDITIONS)
@@ -113,7 +115,8 @@ def import_isic(
     left out.
 
     Args:
-        folder: with one CSV, and the photos and masks in any subfolders.
+        folder: with one CSV (or TSV, or JSON lines), and the photos and masks in any
+            subfolders.
         images_dir: another folder of photos.
         masks_dir: another folder of masks.
         annotations_file: the CSV, where the folder has several.
@@ -180,7 +183,9 @@ def _mask_finder(
 
 
 def _only_csv(folder: str | os.PathLike) -> pathlib.Path:
-    tables = sorted(pathlib.Path(folder).glob("*.csv"))
+    tables: list[pathlib.Path] = []
+    for ending in ("csv", "tsv", "jsonl"):
+        tables = tables or sorted(pathlib.Path(folder).glob(f"*.{ending}"))
     if len(tables) == 1:
         return tables[0]
     names = ", ".join(path.name for path in tables[:5]) or "none"

@@ -92,7 +92,9 @@ def import_pad_ufes_20(
     index = PhotoIndex(images_dir or folder)
     masks = _masks_of_photos(PhotoIndex(folder), _PAD_MASK_SUFFIX)
 
-    def read_row(where: str, row: dict[str, str], photo: Wanted) -> Entry:
+    def read_row(where: str, row: dict[str, str], photo: Wanted) -> Entry | str:
+        if not row["diagnostic"]:
+            return NO_LABEL
         condition = PAD_CONDITIONS.get(row["diagnostic"].upper())
         if condition is None:
             raise InputError(
