@@ -1,4 +1,4 @@
-"""annotations.jsonl: which condition stands where on each photo, one JSON line a photo.
+"""annotations.jsonl: which condition is where on each photo, one JSON line per photo.
 
     {"image": "photos/0001.jpg", "case_id": "c17", "condition": "melanoma",
      "fitzpatrick": 4, "rois": [{"box": [0.21, 0.33, 0.48, 0.61]}], "split": "train"}

@@ -37,7 +37,7 @@ def read_salt(
         salt, where = os.fsencode(environment[SALT_VARIABLE]), SALT_VARIABLE
     else:
         raise InputError(
-            "ids are anonymized with a secret salt: name its file by --id_salt_file, "
+            "ids are anonymized with a secret salt: name its file by id_salt_file, "
             f"or set {SALT_VARIABLE}; {how}"
         )
     salt = salt.strip()

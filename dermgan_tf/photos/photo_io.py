@@ -36,7 +36,7 @@ _SRGB_FROM_ADOBE = np.array(
     [[1.3982834, -0.3982834, 0.0], [0.0, 1.0, 0.0], [0.0, -0.0429383, 1.0429383]]
 )
 _ADOBE_GAMMA = 2 + 51 / 256
-# A 16-bit image that has nothing above this holds 12 bits, as of a microscope.
+# A 16-bit image that has nothing above this holds 12 bits, like those of microscopes.
 _BRIGHTEST_12_BIT = 4095
 
 

@@ -194,7 +194,7 @@ def test_the_salt_comes_from_a_file_or_the_environment(tmp_path):
     variables = {"DERMGAN_ID_SALT": "fedcba9876543210\n"}
     assert read_salt(None, variables) == b"fedcba9876543210"
     assert read_salt(path, variables) == b"0123456789abcdef"
-    with pytest.raises(InputError, match="--id_salt_file.*secrets.token_hex"):
+    with pytest.raises(InputError, match="id_salt_file.*secrets.token_hex"):
         read_salt(None, {})
     path.write_bytes(b"short secret")
     with pytest.raises(InputError, match="12 bytes, want 16") as error:
@@ -212,7 +212,7 @@ def test_the_salt_comes_from_a_file_or_the_environment(tmp_path):
 @pytest.mark.parametrize(
     ("flags", "code", "message"),
     [
-        (["--anonymize_ids"], 1, "name its file by --id_salt_file, or set"),
+        (["--anonymize_ids"], 1, "name its file by id_salt_file, or set"),
         (["--id_salt_file=x"], 2, "--id_salt_file is for --anonymize_ids"),
     ],
 )

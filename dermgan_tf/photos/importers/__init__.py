@@ -135,7 +135,7 @@ def over_photos(
 
     It is done by threads, as decoders leave Python free, or, if it is to be crash-safe,
     by processes: where a photo's decoder crashes its process, the item's result is a
-    `dermgan_tf.photos.isolated_map.Lost`, and the rest goes on. For these `work` can be
+    `dermgan_tf.photos.isolated_map.Lost`, and the rest are done. There `work` can be
     pickled, and a script needs `if __name__ == "__main__":`.
 
     Args:

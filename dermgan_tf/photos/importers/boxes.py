@@ -55,7 +55,7 @@ def fitted_box(box: Box, height: float, width: float) -> tuple[Box, bool]:
 
 
 def require_pixels(box: Box) -> None:
-    """Raises InputError for a box of less than a pixel, as of one given in shares."""
+    """Raises InputError for a box of less than a pixel, such as one in shares."""
     top, left, bottom, right = box
     if 0 < bottom - top < 1 or 0 < right - left < 1:
         raise InputError(

@@ -1,4 +1,4 @@
-"""Imports YOLO text files: a line a box, with its centre and size, or an outline.
+"""Imports YOLO text files: one line per box, with its centre and size, or an outline.
 
 Format: docs.ultralytics.com, datasets, detect and segment; as CVAT ("YOLO 1.1" and
 "Ultralytics YOLO"), Label Studio and Roboflow write it.
@@ -42,7 +42,7 @@ def import_yolo(
     Args:
         folder: with photos in folders called images, and text files of the same name in
             folders called labels instead, or beside the photos; and one of NAME_FILES.
-        annotations_file: another file of names: YAML with `names`, or a name a line.
+        annotations_file: another file of names: YAML with `names`, or a list of lines.
         **options: see `Options`. A photo without a text file shows no condition, too,
             unless one is left over or the photo is the same file as one that has it.
 
@@ -216,7 +216,7 @@ def _class_names(
     if path is None:
         raise InputError(
             f"no names of classes in {folder}: want one of {', '.join(NAME_FILES)}, or "
-            "--annotations_file"
+            "annotations_file"
         )
     with_keypoints = False
     if path.suffix.lower() in (".yaml", ".yml"):
