@@ -74,7 +74,7 @@ def read_labelled_splits(
         `dermgan_tf.photos.annotations.case_splits` makes them.
     a folder of classes SPLIT/CLASS/photo, with SPLIT train, validation (or val), test;
         or CLASS/photo, split by a hash of the case. The case is the file's name
-        without extension, see `case_pattern`.
+        without extension, see `case_pattern` and `read_class_folders`.
     a pairs folder      the crops that `prepare_pairs` wrote.
     a patches folder    what `prepare_patches` wrote: patches of pathology are of their
         photo's condition, healthy ones of "healthy skin".

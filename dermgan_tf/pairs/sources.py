@@ -13,7 +13,7 @@ from dermgan_tf.photos.annotations import PhotoAnnotation
 from dermgan_tf.photos.folders import image_files
 from dermgan_tf.photos.importers.entries import MIN_REGION_AREA
 from dermgan_tf.photos.importers.mask_folder import masks_of
-from dermgan_tf.photos.importers.names import case_finder
+from dermgan_tf.photos.importers.names import case_finder, joined_cases
 from dermgan_tf.photos.importers.photo_index import PhotoIndex
 from dermgan_tf.photos.masks import mask_rois, read_mask
 from dermgan_tf.photos.photo_io import read_real_photo
@@ -91,8 +91,8 @@ def annotations_of_folder(
     Args:
         images_dir: the folder. Its subfolders are not read.
         condition: str. What the photos show.
-        case_pattern: str. See `case_finder`: by default
-            every photo is a case of its own.
+        case_pattern: str. See `case_finder`; by default every photo is a case, with
+            its augmented copies.
 
     Raises:
         InputError: for a folder without photos, or a bad pattern.
@@ -101,8 +101,12 @@ def annotations_of_folder(
     photos = image_files(images_dir)
     if not photos:
         raise InputError(f"no photos in {os.fspath(images_dir)}")
+    cases = [find_case(path.name) for path in photos]
+    if not case_pattern:  # a photo and its augmented copies are one case
+        cases = [case for case, _ in joined_cases([(p.name, ()) for p in photos])]
     return [
-        PhotoAnnotation(path.name, find_case(path.name), condition) for path in photos
+        PhotoAnnotation(path.name, case, condition)
+        for path, case in zip(photos, cases, strict=True)
     ]
 
 

@@ -59,7 +59,8 @@ def define_source_flags():
         "case_pattern",
         "",
         "For --image_dir: regular expression that finds the case in a file's name. "
-        "Default: every photo is a case.",
+        "Default: every photo is a case, with its augmented copies (.rf., _flip, …); "
+        "so are all photos in a person's folder (patient_17, p01).",
     )
     flags.DEFINE_string(
         "cache_dir",
