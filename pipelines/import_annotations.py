@@ -12,6 +12,7 @@ Writes OUTPUT_DIR/annotations.jsonl, photos/, rejects.csv, run.json, and with
 
 import importlib
 import os
+import re
 import time
 
 from absl import flags
@@ -60,6 +61,15 @@ ARGUMENT_OF_FLAG = {
     "condition": "label_without_boxes",
     "voc_first_pixel": "first_pixel",
     "ddi_skin_tone": "skin_tone",
+}
+# What the library's errors say of arguments -> the flag.
+FLAG_OF_WORDS = {
+    "keep_splits=False": "--nokeep_splits",
+    "a condition for photos without boxes": "--condition",
+    **{
+        name: f"--{name}"
+        for name in ("match_names", "annotations_file", "boxes_in", "mask_suffix")
+    },
 }
 
 
@@ -209,6 +219,25 @@ def define_flags():
 
 
 def main(args):
+    from dermgan_tf.errors import InputError, TooManyRejects
+
+    try:
+        import_annotations(args)
+    except TooManyRejects as error:
+        raise TooManyRejects(_with_flags(error), error.rejects) from None
+    except InputError as error:
+        raise InputError(_with_flags(error)) from None
+
+
+def _with_flags(error):
+    """An error's text that names flags where the library names arguments."""
+    text = str(error)
+    for words, flag in FLAG_OF_WORDS.items():
+        text = re.sub(rf"(?<![-\w]){words}\b", flag, text)
+    return text
+
+
+def import_annotations(args):
     from dermgan_tf.errors import InputError, check_reject_fraction, write_rejects
     from dermgan_tf.output_folder import output_folder
     from dermgan_tf.photos.annotations import write_annotations

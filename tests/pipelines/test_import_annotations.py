@@ -330,3 +330,30 @@ def test_bad_usage(data, tmp_path):
 def test_missing_input_is_one_line(tmp_path):
     result = mask_folder(tmp_path / "nowhere", tmp_path / "out")
     assert_one_line_error(result, 1, "nowhere", "No such file")
+
+
+def test_errors_name_flags_and_turned_photos_are_told(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for folder in ("train", "test", "images"):
+        (tmp_path / "in" / folder).mkdir(parents=True)
+    for folder in ("train", "test"):
+        photo = tmp_path / "in" / folder / "a_jpg.rf.0123456789ab.jpg"
+        Image.new("RGB", (64, 32), SKIN).save(photo, exif=exif)
+        content = {
+            "images": [{"id": 1, "file_name": photo.name}],
+            "categories": [{"id": 1, "name": "x"}],
+            "annotations": [{"id": 1, "image_id": 1, "category_id": 1}],
+        }
+        content["annotations"][0]["bbox"] = [4, 4, 8, 8]
+        (photo.parent / "_annotations.coco.json").write_text(json.dumps(content))
+    arguments = ["--format=coco", f"--input_dir={tmp_path / 'in'}"]
+    out = f"--output_dir={tmp_path / 'out'}"
+    result = run(*arguments, out)
+    assert_one_line_error(result, 1, "is in two splits", "--nokeep_splits makes")
+    result = run(*arguments, out, "--nokeep_splits")
+    assert result.returncode == 0, result.stderr
+    assert counts_of(result)["photos turned by EXIF"] == "2"
+    assert counts_of(result)["cases by photo"] == "1"
+    assert "see --boxes_in" in result.stdout
+    assert "made by case: those named are all one, or are not kept" in result.stdout
