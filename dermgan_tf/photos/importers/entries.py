@@ -202,6 +202,7 @@ def import_entries(
     source: str,
     options: Options,
     *,
+    masks: PhotoIndex | None = None,
     mask_suffix: str = "",
     left_over: Sequence[str] = (),
     labels_are_files: bool = False,
@@ -218,7 +219,8 @@ def import_entries(
         index: the photos. Those that nothing has named are counted.
         source: str. What was imported, for messages.
         options: see `Options`.
-        mask_suffix: str. How masks' names end, which lie among the photos.
+        masks: where masks were looked for, perhaps the photos' index.
+        mask_suffix: str. How masks' names end.
         left_over: annotations that could not be read or are of no photo.
         labels_are_files: bool. An entry without a photo is such an annotation too.
 
@@ -308,6 +310,9 @@ def import_entries(
     counts = +counts
     counts[ABSENT] += 0
     counts[NO_ENTRY] = len(index.unnamed(mask_suffix))
+    if masks:
+        others = len(masks.unnamed()) - len(masks.unnamed(mask_suffix))
+        counts["masks without photo"] += others
     unread, passed_over = index.left_over()
     rejects += unread
     counts.update(passed_over)

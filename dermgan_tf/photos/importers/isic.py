@@ -8,16 +8,16 @@ masks: Tschandl et al. 2020, doi 10.1038/s41591-020-0942-0.
 
 import os
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from dermgan_tf.errors import InputError, Reject
 from dermgan_tf.photos.annotations import PhotoAnnotation
 from dermgan_tf.photos.importers.entries import NO_LABEL, Entry, Options, import_rows
+from dermgan_tf.photos.importers.mask_folder import mask_finder
 from dermgan_tf.photos.importers.photo_index import (
     PhotoIndex,
     Wanted,
     wanted,
-    without_ending,
 )
 from dermgan_tf.photos.importers.tables import (
     Table,
@@ -76,7 +76,8 @@ def import_ham10000(
     path = find_table(folder, names, annotations_file)
     table = read_table(path, ["lesion_id", "image_id", "dx"])
     index = PhotoIndex(images_dir or folder)
-    mask_of = _mask_finder(table, "image_id", index, masks_dir)
+    masks = PhotoIndex(masks_dir) if masks_dir else index
+    mask_of = mask_finder(table, "image_id", masks, MASK_SUFFIX)
 
     def read_row(where: str, row: dict[str, str], photo: Wanted) -> Entry | str:
         if not row["dx"]:
@@ -95,6 +96,7 @@ def import_ham10000(
         read_row,
         index,
         Options(**options),
+        masks=masks,
         mask_suffix=MASK_SUFFIX,
     )
 
@@ -135,7 +137,8 @@ def import_isic(
     id_column = _first_there(_ID_COLUMNS, table)
     label_column = label_column or _first_there(_LABEL_COLUMNS, table)
     index = PhotoIndex(images_dir or folder)
-    mask_of = _mask_finder(table, id_column, index, masks_dir)
+    masks = PhotoIndex(masks_dir) if masks_dir else index
+    mask_of = mask_finder(table, id_column, masks, MASK_SUFFIX)
 
     def read_row(where: str, row: dict[str, str], photo: Wanted) -> Entry | str:
         label = row[label_column]
@@ -154,32 +157,9 @@ def import_isic(
         read_row,
         index,
         Options(**options),
+        masks=masks,
         mask_suffix=MASK_SUFFIX,
     )
-
-
-def _mask_finder(
-    table: Table,
-    id_column: str,
-    index: PhotoIndex,
-    masks_dir: str | os.PathLike | None,
-) -> Callable[[str], pathlib.Path | None]:
-    """A function of a photo's name that gives its mask; None if there is none."""
-    masks = PhotoIndex(masks_dir) if masks_dir else index
-    names = [without_ending(row[id_column]) for _, row in table.rows]
-    names = list(dict.fromkeys(filter(None, names)))
-    found = masks.find_all(
-        [Wanted(f"{name}{MASK_SUFFIX}", (), True, False) for name in names]
-    )
-    masks_of = dict(zip(names, found, strict=True))
-
-    def mask_of(name: str) -> pathlib.Path | None:
-        mask = masks_of.get(without_ending(name))
-        if isinstance(mask, InputError):
-            raise mask
-        return masks.folder / mask if mask else None
-
-    return mask_of
 
 
 def _only_csv(folder: str | os.PathLike) -> pathlib.Path:

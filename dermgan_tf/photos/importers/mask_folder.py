@@ -4,12 +4,13 @@ import os
 import pathlib
 import posixpath
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from dermgan_tf.errors import InputError, Reject
 from dermgan_tf.photos.annotations import PhotoAnnotation
 from dermgan_tf.photos.importers.entries import Entry, Options, import_entries
-from dermgan_tf.photos.importers.photo_index import PhotoIndex, Wanted
+from dermgan_tf.photos.importers.photo_index import PhotoIndex, Wanted, without_ending
+from dermgan_tf.photos.importers.tables import Table
 from dermgan_tf.photos.vocabulary import composed
 
 
@@ -128,6 +129,35 @@ def masks_of(
             continue
         results.append(InputError(problem))
     return results
+
+
+def mask_finder(
+    table: Table, column: str, masks: PhotoIndex, mask_suffix: str
+) -> Callable[[str], pathlib.Path | None]:
+    """Finds the masks of a table's photos, which are called like them, in any folder.
+
+    Args:
+        table: the table.
+        column: the photos' names, with endings or without.
+        masks: the masks; other images may be among them.
+        mask_suffix: str. What a mask's name has more than its photo's.
+
+    Returns:
+        A function of a name that gives the mask, None if there is none, or raises
+        InputError if there are several.
+    """
+    names = [without_ending(row[column]) for _, row in table.rows]
+    names = list(dict.fromkeys(filter(None, names)))
+    found = masks.find_all([Wanted(n + mask_suffix, (), True, False) for n in names])
+    of_name = dict(zip(names, found, strict=True))
+
+    def mask_of(name: str) -> pathlib.Path | None:
+        mask = of_name.get(without_ending(name))
+        if isinstance(mask, InputError):
+            raise mask
+        return masks.folder / mask if mask else None
+
+    return mask_of
 
 
 def _stem(image: str) -> str:

@@ -9,7 +9,6 @@ With Web Search Advertisements"; columns after its dataset_schema.md.
 import ast
 import os
 import pathlib
-import posixpath
 import statistics
 from collections.abc import Sequence
 
@@ -17,11 +16,11 @@ from dermgan_tf.errors import InputError, Reject
 from dermgan_tf.photos.annotations import PhotoAnnotation
 from dermgan_tf.photos.importers.boxes import is_number
 from dermgan_tf.photos.importers.entries import NO_LABEL, Entry, Options, import_rows
+from dermgan_tf.photos.importers.mask_folder import mask_finder
 from dermgan_tf.photos.importers.photo_index import (
     PhotoIndex,
     Wanted,
     wanted,
-    without_ending,
 )
 from dermgan_tf.photos.importers.tables import (
     Table,
@@ -90,7 +89,8 @@ def import_pad_ufes_20(
         find_table(folder, ["metadata.csv"], hint="it comes with the photos"), columns
     )
     index = PhotoIndex(images_dir or folder)
-    masks = _masks_of_photos(PhotoIndex(folder), _PAD_MASK_SUFFIX)
+    masks = PhotoIndex(folder) if images_dir else index
+    mask_of = mask_finder(table, "img_id", masks, _PAD_MASK_SUFFIX)
 
     def read_row(where: str, row: dict[str, str], photo: Wanted) -> Entry | str:
         if not row["diagnostic"]:
@@ -103,14 +103,8 @@ def import_pad_ufes_20(
             )
         skin_type = parse_skin_type(row["fitspatrick"], "fitspatrick")
         links = links_of_ids(row, patient="patient_id", lesion="lesion_id")[:1]
-        mask = masks.get(composed(posixpath.basename(without_ending(photo.name))))
-        if mask and len(mask) > 1:
-            raise InputError(
-                f"has {len(mask)} masks: {', '.join(m.name for m in mask)}"
-            )
-        return Entry(
-            where, photo, condition, skin_type, links, mask=mask[0] if mask else None
-        )
+        mask = mask_of(row["img_id"])
+        return Entry(where, photo, condition, skin_type, links, mask=mask)
 
     return import_rows(
         table,
@@ -118,6 +112,7 @@ def import_pad_ufes_20(
         read_row,
         index,
         Options(**options),
+        masks=masks,
         mask_suffix=_PAD_MASK_SUFFIX,
     )
 
@@ -305,16 +300,6 @@ def top_condition(text: str) -> str:
 def _photo(row: dict[str, str], column: str) -> list[Wanted]:
     """The photo that a column names, wherever it lies; none where it is empty."""
     return [wanted(row[column], anywhere=True)] if row[column] else []
-
-
-def _masks_of_photos(index: PhotoIndex, suffix: str) -> dict[str, list[pathlib.Path]]:
-    """Photo's name without ending -> the files that are called like its mask."""
-    masks: dict[str, list[pathlib.Path]] = {}
-    for image in index.images:
-        stem = composed(posixpath.splitext(posixpath.basename(image))[0])
-        if stem.lower().endswith(suffix):
-            masks.setdefault(stem[: -len(suffix)], []).append(index.folder / image)
-    return masks
 
 
 def _ddi_skin_type(text: str, rule: str) -> int:

@@ -315,7 +315,7 @@ def test_pad_rows_become_annotations(tmp_path):
     for code in codes:
         photo().save((part if code == "SEK" else folder / "images") / f"{code}.png")
     (folder / "masks").mkdir()
-    mask((0, 0, 30, 40), (40, 70, 41, 71)).save(folder / "masks/MEL_mask.png")
+    mask((0, 0, 30, 40), (40, 70, 41, 71)).save(folder / "masks/mel_MASK.PNG")
     mask().save(folder / "masks/NEV_mask.png")
     annotations, rejects, counts = import_pad_ufes_20(folder, min_region_area=0.001)
     assert rejects == []

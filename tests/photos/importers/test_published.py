@@ -420,6 +420,7 @@ def test_ham10000(tmp_path, name, delimiter):
     assert {a.case_id for a in annotations} == {"HAM_1"}
     assert counts["images absent"] == 1
     assert counts["photos without mask"] == 2
+    assert counts["masks without photo"] == 1  # ISIC_99
     assert counts["photos without entry"] == 1  # ISIC_77; masks are no photos
     assert_rejected(
         rejects,
