@@ -25,9 +25,11 @@ from absl import flags  # noqa: E402
 from jax import numpy as jnp  # noqa: E402
 
 from dermgan_tf.layers import losses  # noqa: E402
-from dermgan_tf.models.dermgan.discriminator import build_discriminator  # noqa: E402
 from dermgan_tf.models.dermgan.model import DEFAULT_LEARNING_RATES, DEFAULT_LOSS_WEIGHTS  # noqa: E402
-from dermgan_tf.models.dermgan.networks import build_generator  # noqa: E402
+from dermgan_tf.models.dermgan.networks import (
+    build_discriminator,  # noqa: E402
+    build_generator,  # noqa: E402
+)
 from pipelines.shared import program  # noqa: E402
 
 EMA_DECAY = 0.999

@@ -58,9 +58,8 @@ if TYPE_CHECKING:  # what editors and type checkers see
     from dermgan_tf.layers import losses
     from dermgan_tf.layers.resize_conv2d import ResizeConv2D
     from dermgan_tf.metrics.embeddings import build_embedding
-    from dermgan_tf.models.dermgan.discriminator import build_discriminator
     from dermgan_tf.models.dermgan.model import DermGAN
-    from dermgan_tf.models.dermgan.networks import build_generator
+    from dermgan_tf.models.dermgan.networks import build_discriminator, build_generator
     from dermgan_tf.models.dermgan.served import export_saved_model
     from dermgan_tf.models.dermgan.task import train_gan
     from dermgan_tf.pairs.pairs import load_pairs

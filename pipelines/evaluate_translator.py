@@ -38,7 +38,7 @@ def main(args) -> None:
     from dermgan_tf.classifier.saved_classifier import load_classifier
     from dermgan_tf.judging.translation import evaluate_translator
     from dermgan_tf.metrics.embeddings import build_embedding
-    from dermgan_tf.models.translation.saved_translator import load_translator
+    from dermgan_tf.models.translation.served import load_translator
     from dermgan_tf.output_folder import output_folder
     from dermgan_tf.reports.translation import (
         summary_lines,

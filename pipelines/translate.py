@@ -102,7 +102,7 @@ def main(args):
         write_translated_patches,
         write_translated_photos,
     )
-    from dermgan_tf.models.translation.saved_translator import load_translator
+    from dermgan_tf.models.translation.served import load_translator
     from dermgan_tf.output_folder import output_folder
     from dermgan_tf.run_record import write_run_record
 

@@ -9,8 +9,7 @@ import keras
 import numpy as np
 
 from dermgan_tf.errors import InputError
-from dermgan_tf.layers.backbones import build_backbone
-from dermgan_tf.layers.inference import batch_function
+from dermgan_tf.layers.backbones import batch_function, build_backbone
 
 
 def build_classifier(

@@ -12,7 +12,7 @@ import tensorflow as tf
 from dermgan_tf.classifier.predictions import CLASSIFIER_FILE
 from dermgan_tf.classifier.served import SAVED_MODEL
 from dermgan_tf.errors import InputError
-from dermgan_tf.generation.painting import load_saved_model
+from dermgan_tf.models.saved_model import load_saved_model
 from dermgan_tf.photos.photo_io import encode_png
 
 SIGNATURES = ("serving_default", "metadata")

@@ -39,10 +39,13 @@ from dermgan_tf.classifier.predictions import CLASSIFIER_FILE
 from dermgan_tf.classifier.served import KERAS_FILE, SAVED_MODEL
 from dermgan_tf.errors import InputError
 from dermgan_tf.progress import silent
-from dermgan_tf.training.adam import Adam
 from dermgan_tf.training.checkpoints import Checkpoints, saved_steps
-from dermgan_tf.training.mixed_precision import MIXED_PRECISION, dtype_policy
-from dermgan_tf.training.optimizer import ConstantThenLinear
+from dermgan_tf.training.optimizer import (
+    MIXED_PRECISION,
+    Adam,
+    ConstantThenLinear,
+    dtype_policy,
+)
 from dermgan_tf.training.options import (
     require_choices,
     require_counts,

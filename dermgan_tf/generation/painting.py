@@ -5,22 +5,19 @@ import json
 import math
 import os
 import pathlib
-from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from etils import epath
 
-from dermgan_tf.errors import InputError
 from dermgan_tf.generation.plan import ImageSpec, Sweep
+from dermgan_tf.models.saved_model import described_signatures, load_saved_model
 from dermgan_tf.photos.contact_sheet import contact_sheet
 from dermgan_tf.photos.photo_io import encode_png, read_photo
 from dermgan_tf.photos.vocabulary import Vocabulary
 from dermgan_tf.progress import silent
 from dermgan_tf.version import __version__
-
-Model = TypeVar("Model")
 
 BATCH_SIZE = 16  # images painted per call: large enough to hide the call's own cost
 SHEET_CELL = (96, 192)  # least and greatest side of a sheet's cells, in pixels
@@ -96,71 +93,6 @@ def load_generator(path: str | os.PathLike) -> SavedGenerator:
     return load_saved_model(
         path, SavedGenerator, {"serving_default", "metadata"}, "export_generator"
     )
-
-
-def load_saved_model(
-    path: str | os.PathLike,
-    build: Callable[[Any, dict[str, Any]], Model],
-    signatures: Collection[str],
-    made_by: str,
-) -> Model:
-    """Loads a SavedModel that this library wrote.
-
-    Args:
-        path: its folder.
-        build: makes what is returned, of the loaded SavedModel and its metadata.
-        signatures: that it must have, "metadata" among them.
-        made_by: the program that makes such folders.
-
-    Raises:
-        InputError: if `path` holds no SavedModel, a damaged or a foreign one.
-    """
-    folder = epath.Path(path)  # local, or on storage that TensorFlow reads
-    if not (folder / "saved_model.pb").exists():
-        raise InputError(
-            f"{folder} is not a SavedModel: it has no saved_model.pb; give the "
-            f"--output_dir of {made_by}"
-        )
-    try:
-        loaded = tf.saved_model.load(os.fspath(folder))
-    # Which of these a damaged file raises depends on where the damage is.
-    except (tf.errors.OpError, OSError, ValueError, KeyError, IndexError) as error:
-        raise InputError(
-            f"SavedModel {folder} is damaged: {_first_line(error)}"
-        ) from error
-    missing = set(signatures) - set(loaded.signatures)
-    if missing:
-        raise InputError(
-            f"SavedModel {folder} is not a dermgan_tf generator: it has no signature "
-            f"{min(missing)!r}; give the --output_dir of {made_by}"
-        )
-    try:
-        text = loaded.signatures["metadata"]()["metadata"].numpy()
-        return build(loaded, json.loads(text))
-    except (tf.errors.OpError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"SavedModel {folder} is not a dermgan_tf generator: its metadata cannot "
-            f"be read: {_first_line(error)}"
-        ) from error
-
-
-def described_signatures(loaded: Any) -> list[tuple[str, str, str]]:
-    """(name, inputs, outputs) of each signature of a SavedModel, for people."""
-
-    def shown(specs):
-        return ", ".join(
-            f"{name} {spec.dtype.name} {_shape_text(spec.shape)}"
-            for name, spec in sorted(specs.items())
-        )
-
-    return [
-        (
-            name,
-            shown(function.structured_input_signature[1]),
-            shown(function.structured_outputs),
-        )
-        for name, function in loaded.signatures.items()
-    ]
 
 
 def paint_specs(
@@ -345,13 +277,3 @@ def sheet_cell(image_size: int) -> int:
     least, greatest = SHEET_CELL
     # Small images are enlarged by a whole number, so that their pixels stay squares.
     return min(image_size * math.ceil(least / image_size), greatest)
-
-
-def _shape_text(shape: tf.TensorShape) -> str:
-    sides = ", ".join("?" if side is None else str(side) for side in shape)
-    return f"[{sides}]"
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__

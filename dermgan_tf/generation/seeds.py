@@ -17,15 +17,14 @@ import tensorflow as tf
 from dermgan_tf.errors import InputError
 from dermgan_tf.generation.painting import (
     BATCH_SIZE,
-    described_signatures,
     file_painted,
-    load_saved_model,
     make_folders,
     sheet_cell,
 )
 from dermgan_tf.judging.memorization import turned
 from dermgan_tf.metrics import nearest_neighbours
 from dermgan_tf.metrics.embeddings import Embedding
+from dermgan_tf.models.saved_model import described_signatures, load_saved_model
 from dermgan_tf.photos.contact_sheet import contact_sheet
 from dermgan_tf.photos.photo_io import encode_png
 from dermgan_tf.progress import silent

@@ -24,7 +24,7 @@ import numpy as np
 
 from dermgan_tf.errors import InputError, Reject, check_reject_fraction, write_rejects
 from dermgan_tf.generation.translation_examples import TranslationExamples
-from dermgan_tf.models.translation.saved_translator import BATCH_SIZE, SavedTranslator
+from dermgan_tf.models.translation.served import BATCH_SIZE, SavedTranslator
 from dermgan_tf.models.translation.task import before_and_after
 from dermgan_tf.pairs.masked_photo_job import read_masked_photo
 from dermgan_tf.pairs.patches import read_patches_info

@@ -33,7 +33,7 @@ from dermgan_tf.judging.distances import overall_distances, set_distances
 from dermgan_tf.judging.intervals import interval_of, mean, share
 from dermgan_tf.metrics.embeddings import Embedding
 from dermgan_tf.models.translation.networks import border_width
-from dermgan_tf.models.translation.saved_translator import SavedTranslator
+from dermgan_tf.models.translation.served import SavedTranslator
 from dermgan_tf.pairs.pairs import drawn_positions
 from dermgan_tf.pairs.patches import PatchesInfo, read_patches, read_patches_info
 from dermgan_tf.pairs.photographs import read_photographs_at

@@ -8,6 +8,7 @@ import os
 import pathlib
 import sys
 import warnings
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -99,3 +100,27 @@ def _load_weights(
     for weight in network.weights:
         if np.isnan(keras.ops.convert_to_numpy(weight)).any():
             raise InputError(f"{misfit}: {weight.path} is missing or NaN")
+
+
+def batch_function(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
+    """A model as a function of batches of any size, traced once.
+
+    Keras' own `predict_on_batch` is traced again for other sizes, such as that of a
+    last batch, and warns of it.
+
+    Args:
+        model: of one input, [N, …], and one output. It has to outlive the function.
+
+    Returns:
+        np.ndarray [N, …] -> np.ndarray, as the model gives it for inference.
+    """
+    import tensorflow as tf
+
+    @tf.function(autograph=False)
+    def run(batch):
+        return model(batch, training=False)
+
+    (given,) = model.inputs
+    dtype = given.dtype
+    traced = run.get_concrete_function(tf.TensorSpec(given.shape, dtype))
+    return lambda batch: traced(tf.cast(batch, dtype)).numpy()

@@ -21,9 +21,13 @@ import tensorflow as tf
 from PIL import Image
 
 from dermgan_tf.errors import InputError
-from dermgan_tf.layers.backbones import build_backbone, first_line, weights_name
+from dermgan_tf.layers.backbones import (
+    batch_function,
+    build_backbone,
+    first_line,
+    weights_name,
+)
 from dermgan_tf.layers.fingerprint import weights_fingerprint
-from dermgan_tf.layers.inference import batch_function
 
 # The side, in pixels, of the square that each network reads. 299 is Inception's own;
 # MobileNetV2 reads 160, for half of the work of its largest size, 224.

@@ -6,7 +6,7 @@ import pathlib
 from typing import Any
 
 from dermgan_tf.judging.translation import TranslatorEvaluation
-from dermgan_tf.models.translation.saved_translator import SavedTranslator
+from dermgan_tf.models.translation.served import SavedTranslator
 from dermgan_tf.photos.photo_io import encode_png
 from dermgan_tf.reports.page import format_interval, format_number
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from dermgan_tf.training.adam import Adam
+from dermgan_tf.training.optimizer import Adam
 
 # pix2pix' and CycleGAN's own; Adam's, with beta_1 0.5.
 DEFAULT_LEARNING_RATES = {"generator": 2e-4, "discriminator": 2e-4}

@@ -20,16 +20,19 @@ from dermgan_tf.errors import InputError
 from dermgan_tf.models.dermgan.validation import best_step
 from dermgan_tf.pairs.corrupt_records import Damage
 from dermgan_tf.progress import silent
-from dermgan_tf.training.adam import Adam
 from dermgan_tf.training.checkpoints import Checkpoints, saved_steps
 from dermgan_tf.training.logs import last_losses
-from dermgan_tf.training.mixed_precision import MIXED_PRECISION, dtype_policy
 from dermgan_tf.training.model import (
     DEFAULT_LEARNING_RATES,
     PLAYERS,
     AdversarialModel,
 )
-from dermgan_tf.training.optimizer import ConstantThenLinear
+from dermgan_tf.training.optimizer import (
+    MIXED_PRECISION,
+    Adam,
+    ConstantThenLinear,
+    dtype_policy,
+)
 from dermgan_tf.training.options import (
     require_choices,
     require_counts,

@@ -19,8 +19,7 @@ from dermgan_tf.generation.translated import (
 )
 from dermgan_tf.generation.translation_examples import TranslationExamples, mask_order
 from dermgan_tf.models.translation.networks import build_translator
-from dermgan_tf.models.translation.saved_translator import load_translator
-from dermgan_tf.models.translation.served import export_translator
+from dermgan_tf.models.translation.served import export_translator, load_translator
 from dermgan_tf.pairs.patches import read_patches, read_patches_info
 from dermgan_tf.pairs.prepare_patches import prepare_patches
 from dermgan_tf.pairs.sources import annotations_of_folder, masked_photos

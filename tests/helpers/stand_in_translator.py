@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dermgan_tf.models.translation.saved_translator import SavedTranslator
+from dermgan_tf.models.translation.served import SavedTranslator
 
 PAINT = {"add": (120, 40, 50), "remove": (205, 160, 135)}
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from dermgan_tf.training.adam import Adam
+from dermgan_tf.training.optimizer import Adam
 
 
 def train(optimizer, steps=20):

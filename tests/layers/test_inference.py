@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from dermgan_tf.layers.inference import batch_function
+from dermgan_tf.layers.backbones import batch_function
 
 
 def test_batches_of_any_size_in_one_trace():

@@ -5,12 +5,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from dermgan_tf.models.dermgan.discriminator import build_discriminator
 from dermgan_tf.models.dermgan.model import DermGAN
-from dermgan_tf.models.dermgan.networks import build_generator
-from dermgan_tf.training.adam import Adam
+from dermgan_tf.models.dermgan.networks import build_discriminator, build_generator
 from dermgan_tf.training.callbacks import TrainingDiverged
-from dermgan_tf.training.optimizer import ConstantThenLinear
+from dermgan_tf.training.optimizer import Adam, ConstantThenLinear
 from dermgan_tf.training.optimizer_log import OptimizerLog
 from tests.helpers.run_files import summary_values
 

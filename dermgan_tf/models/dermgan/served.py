@@ -27,7 +27,14 @@ import tensorflow as tf
 from dermgan_tf.errors import InputError
 from dermgan_tf.layers.fingerprint import weights_fingerprint
 from dermgan_tf.models.graph_png import encode_png_with_text
-from dermgan_tf.output_folder import output_folder, tensorflow_errors_as_os_errors
+from dermgan_tf.models.saved_model import (
+    IMAGES_IN_FLIGHT,
+    as_json,
+    as_levels,
+    prepared_variables,
+    save_with_metadata,
+)
+from dermgan_tf.output_folder import output_folder
 from dermgan_tf.photos.semantic_map import (
     BOX_DECIMALS,
     MAX_SKIN_TYPE,
@@ -35,17 +42,8 @@ from dermgan_tf.photos.semantic_map import (
     skin_type_code,
 )
 from dermgan_tf.photos.vocabulary import Vocabulary
-from dermgan_tf.training.mixed_precision import dtype_policy
+from dermgan_tf.training.optimizer import dtype_policy
 from dermgan_tf.version import __version__
-
-METADATA_FILE = "assets.extra/dermgan.json"
-
-# Images run through the network one at a time, this many side by side. One fixed shape
-# is what makes an image the same bytes in any batch: convolution kernels are chosen by
-# shape and differ in the last bits, which flips up to 0.3 % of the rounded values. On a
-# CPU it costs little or nothing. Milliseconds an image on two cores, batched / so:
-# 64 px, 16 filters 1.4 / 2.5; 128 px, 32 filters 12 / 12; 256 px, 64 filters 140 / 95.
-IMAGES_IN_FLIGHT = 4
 
 
 def export_saved_model(
@@ -93,22 +91,6 @@ def write_saved_model(
         "metadata": served.tell_metadata,
     }
     save_with_metadata(served, signatures, metadata, folder)
-
-
-def save_with_metadata(
-    served: tf.Module,
-    signatures: Mapping[str, Any],
-    metadata: Mapping[str, Any],
-    folder: pathlib.Path,
-) -> None:
-    """Writes a SavedModel and its metadata, as a file beside it, into a folder."""
-    with tensorflow_errors_as_os_errors(folder):
-        tf.saved_model.save(served, os.fspath(folder), signatures=signatures)
-    described = folder / METADATA_FILE
-    described.parent.mkdir(exist_ok=True)
-    described.write_text(
-        json.dumps(metadata, indent=2, ensure_ascii=False) + "\n", "utf-8"
-    )
 
 
 def load_trained_generator(
@@ -216,14 +198,6 @@ def _metadata(
     return as_json(metadata)
 
 
-def as_json(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """What JSON makes of metadata; InputError if their provenance is no JSON."""
-    try:
-        return json.loads(json.dumps(metadata))
-    except (TypeError, ValueError) as error:
-        raise InputError(f"provenance cannot be written as JSON: {error}") from error
-
-
 def _prepared_for_inference(
     generator: keras.Model,
 ) -> tuple[keras.Model, list[tf.Variable]]:
@@ -244,18 +218,6 @@ def _prepared_for_inference(
         copy = Generator.from_config(generator.get_config())
     copy.set_weights(generator.get_weights())
     return copy, prepared_variables(copy.network)
-
-
-def prepared_variables(network: keras.Model) -> list[tf.Variable]:
-    """Prepares a functional network's `ResizeConv2D`, and lists what it then uses."""
-    from dermgan_tf.layers.resize_conv2d import ResizeConv2D
-
-    prepared, replaced = [], set()
-    for layer in network.layers:
-        if isinstance(layer, ResizeConv2D):
-            prepared += layer.prepare_for_inference()
-            replaced.add(layer.kernel.path)
-    return [v.value for v in network.variables if v.path not in replaced] + prepared
 
 
 class _ServedGenerator(tf.Module):
@@ -343,12 +305,6 @@ class _ServedGenerator(tf.Module):
 def _paint_one(generator, semantic_map, seed):
     scaled = tf.cast(semantic_map, tf.float32)[tf.newaxis] / 127.5 - 1.0
     return as_levels(generator(scaled, seed=seed[tf.newaxis])[0])
-
-
-def as_levels(image):
-    """uint8 of images in [-1, 1]."""
-    levels = tf.round((tf.cast(image, tf.float32) + 1.0) * 127.5)
-    return tf.cast(tf.clip_by_value(levels, 0.0, 255.0), tf.uint8)
 
 
 def _require_maps(semantic_map, seed, size):

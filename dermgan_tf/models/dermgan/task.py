@@ -6,13 +6,12 @@ from collections.abc import Callable, Mapping
 import tensorflow as tf
 from absl import logging
 
-from dermgan_tf.models.dermgan.discriminator import build_discriminator
 from dermgan_tf.models.dermgan.model import (
     DEFAULT_LEARNING_RATES,
     DEFAULT_LOSS_WEIGHTS,
     DermGAN,
 )
-from dermgan_tf.models.dermgan.networks import build_generator
+from dermgan_tf.models.dermgan.networks import build_discriminator, build_generator
 from dermgan_tf.models.dermgan.validation import SPLIT as VALIDATION_SPLIT
 from dermgan_tf.models.dermgan.validation import Validation
 from dermgan_tf.pairs.pairs import (

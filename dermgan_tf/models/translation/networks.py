@@ -4,11 +4,12 @@ import keras
 from keras import ops
 
 from dermgan_tf.layers.resize_conv2d import ResizeConv2D
-from dermgan_tf.models.dermgan.discriminator import PatchLogits, apply_patch_block
 from dermgan_tf.models.dermgan.networks import (
     MAX_WIDENING,
+    PatchLogits,
     apply_decoder_block,
     apply_encoder_block,
+    apply_patch_block,
     initializer,
     norm_layer,
     upsampling_layer,

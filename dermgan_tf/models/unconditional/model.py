@@ -25,7 +25,7 @@ class UnconditionalGAN(AdversarialModel):
     the generator. Where training images are few the discriminator sees all images
     through random changes, as often as its overfitting asks for: see
     `dermgan_tf.models.unconditional.augmentation` and
-    `dermgan_tf.models.unconditional.augmentation_strength`. The penalty is on the
+    `dermgan_tf.models.unconditional.augmentation`. The penalty is on the
     images as the discriminator sees them, changed.
 
     `fit` takes batches "image", float32 [N, S, S, 3] in [-1, 1], as of
@@ -65,7 +65,7 @@ class UnconditionalGAN(AdversarialModel):
         self.augmentation_target = augmentation_target
         self.strength = None
         if adaptive_augmentation:
-            from dermgan_tf.models.unconditional.augmentation_strength import (
+            from dermgan_tf.models.unconditional.augmentation import (
                 AugmentationStrength,
             )
 

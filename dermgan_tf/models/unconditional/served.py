@@ -11,7 +11,7 @@ alike and nearer to what was seen most in training; with 0 all seeds give one im
 go from one seed to another, ask for their latents, and paint what lies between them
 (see `dermgan_tf.generation.seeds.between`). An image depends on its own seed or
 latent alone: they go through the network one by one (see
-`dermgan_tf.models.dermgan.served`).
+`dermgan_tf.models.saved_model`).
 """
 
 import json
@@ -24,7 +24,7 @@ import keras
 import tensorflow as tf
 
 from dermgan_tf.layers.fingerprint import weights_fingerprint
-from dermgan_tf.models.dermgan.served import (
+from dermgan_tf.models.saved_model import (
     IMAGES_IN_FLIGHT,
     as_json,
     as_levels,

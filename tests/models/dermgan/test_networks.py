@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 import dermgan_tf as dg
-from dermgan_tf.models.dermgan.discriminator import PatchLogits
+from dermgan_tf.models.dermgan.networks import PatchLogits
 
 
 def conv_count(size, in_channels, out_channels, bias):

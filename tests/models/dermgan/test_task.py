@@ -10,13 +10,12 @@ import pytest
 import tensorflow as tf
 
 from dermgan_tf.errors import InputError
-from dermgan_tf.models.dermgan.discriminator import build_discriminator
 from dermgan_tf.models.dermgan.model import (
     DEFAULT_LEARNING_RATES,
     DEFAULT_LOSS_WEIGHTS,
     DermGAN,
 )
-from dermgan_tf.models.dermgan.networks import build_generator
+from dermgan_tf.models.dermgan.networks import build_discriminator, build_generator
 from dermgan_tf.models.dermgan.runs import load_run_generator
 from dermgan_tf.models.dermgan.task import train_gan
 from dermgan_tf.output_folder import locked_folder

@@ -6,8 +6,7 @@ import pytest
 import tensorflow as tf
 
 from dermgan_tf.layers import losses
-from dermgan_tf.models.translation.cyclegan import CycleGAN
-from dermgan_tf.models.translation.image_pool import ImagePool
+from dermgan_tf.models.translation.cyclegan import CycleGAN, ImagePool
 from dermgan_tf.models.translation.model import LesionTranslation
 from dermgan_tf.models.translation.networks import (
     build_domain_discriminator,

@@ -14,11 +14,11 @@ from dermgan_tf.layers.seeded_random import (
     seeded_uniform,
 )
 from dermgan_tf.models.unconditional import augmentation
-from dermgan_tf.models.unconditional.augmentation import augment
-from dermgan_tf.models.unconditional.augmentation_strength import (
+from dermgan_tf.models.unconditional.augmentation import (
     ADJUST_EVERY,
     MAX_STRENGTH,
     AugmentationStrength,
+    augment,
 )
 
 SIZE = 12

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from dermgan_tf.models.unconditional import augmentation_strength
+from dermgan_tf.models.unconditional import augmentation
 from dermgan_tf.models.unconditional.model import (
     R1_EVERY,
     UnconditionalGAN,
@@ -20,7 +20,7 @@ from dermgan_tf.models.unconditional.networks import (
     latents_of_seeds,
 )
 from dermgan_tf.training.checkpoints import Checkpoints
-from dermgan_tf.training.mixed_precision import dtype_policy
+from dermgan_tf.training.optimizer import dtype_policy
 
 SIZE = 16
 
@@ -228,7 +228,7 @@ def test_a_restored_state_goes_on_to_the_last_bit(tmp_path):
         return model, tf.Variable(0, dtype=tf.int64)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(augmentation_strength, "ADJUST_EVERY", 6)
+        patch.setattr(augmentation, "ADJUST_EVERY", 6)
         model, variable = new()
         for data in batches[:1]:
             step(model, data)

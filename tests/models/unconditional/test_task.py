@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from dermgan_tf.errors import InputError
 from dermgan_tf.generation.seeds import load_unconditional
-from dermgan_tf.models.unconditional import augmentation_strength
+from dermgan_tf.models.unconditional import augmentation
 from dermgan_tf.models.unconditional.runs import (
     load_run_discriminator,
     load_run_unconditional,
@@ -61,7 +61,7 @@ def data_dir(tmp_path_factory):
 
 def train(data_dir, model_dir):
     # Every three steps, and always up: the logits of so short a run all have one sign.
-    augmentation_strength.ADJUST_EVERY = 6
+    augmentation.ADJUST_EVERY = 6
     options = RunOptions(steps=STEPS, deterministic=True, **SETTINGS)
     train_unconditional(data_dir, model_dir, options, **ARGUMENTS)
 
@@ -329,12 +329,12 @@ import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 two = [tf.config.LogicalDeviceConfiguration()] * 2
 tf.config.set_logical_device_configuration(cpu, two)
-from dermgan_tf import augmentation_strength
+from dermgan_tf.models.unconditional import augmentation
 from dermgan_tf.training.run import RunOptions
 from dermgan_tf.training.strategies import make_strategy
 from dermgan_tf.generation.seeds import load_unconditional
 from dermgan_tf.models.unconditional.task import train_unconditional
-augmentation_strength.ADJUST_EVERY = 6
+augmentation.ADJUST_EVERY = 6
 settings = {SETTINGS!r} | {{"checkpoint_every": 1, "keep_checkpoints": 9}}
 for name in ("mirrored", "one_device"):
     options = RunOptions(
