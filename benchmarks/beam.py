@@ -92,7 +92,7 @@ def measure_worker(args, folder, size):
     from dermgan_tf.pairs.beam import _Cutter
     from dermgan_tf.pairs.cutting import pairs_of_photo
     from dermgan_tf.pairs.jobs import photo_jobs
-    from dermgan_tf.pairs.photo_sources import AnnotatedPhoto
+    from dermgan_tf.pairs.sources import AnnotatedPhoto
     from dermgan_tf.photos.annotations import annotations_vocabulary, read_annotations
 
     cv2.setNumThreads(1)

@@ -225,8 +225,8 @@ def prepare_pairs(photos: str, image_size: int, stopwatch: Stopwatch) -> None:
     """Pairs from annotated photographs on disk, in one process."""
     import cv2
 
-    from dermgan_tf.pairs.photo_sources import AnnotatedPhoto
     from dermgan_tf.pairs.prepare import prepare_pairs
+    from dermgan_tf.pairs.sources import AnnotatedPhoto
     from dermgan_tf.photos.annotations import annotations_vocabulary, read_annotations
 
     cv2.setNumThreads(1)

@@ -33,7 +33,7 @@ def define_flags():
 def main(args):
     program.load_tensorflow()
     from dermgan_tf.apps.studio.pages import StudioPages, require_painting
-    from dermgan_tf.generation.painting import load_generator
+    from dermgan_tf.models.dermgan.served import load_generator
 
     generator = load_generator(args.saved_model)
     require_painting(generator, args.saved_model)

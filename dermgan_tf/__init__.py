@@ -31,7 +31,7 @@ _NAMES = {
     "load_pairs": "pairs.pairs",
     "train_gan": "models.dermgan.task",
     "export_saved_model": "models.dermgan.served",
-    "load_generator": "generation.painting",
+    "load_generator": "models.dermgan.served",
     "build_embedding": "metrics.embeddings",
     "evaluate": "judging.dermgan",
     "plan_synthetic": "generation.balance",
@@ -53,14 +53,13 @@ if TYPE_CHECKING:  # what editors and type checkers see
     from dermgan_tf.classifier.task import train_classifier
     from dermgan_tf.errors import InputError
     from dermgan_tf.generation.balance import plan_synthetic
-    from dermgan_tf.generation.painting import load_generator
     from dermgan_tf.judging.dermgan import evaluate
     from dermgan_tf.layers import losses
     from dermgan_tf.layers.resize_conv2d import ResizeConv2D
     from dermgan_tf.metrics.embeddings import build_embedding
     from dermgan_tf.models.dermgan.model import DermGAN
     from dermgan_tf.models.dermgan.networks import build_discriminator, build_generator
-    from dermgan_tf.models.dermgan.served import export_saved_model
+    from dermgan_tf.models.dermgan.served import export_saved_model, load_generator
     from dermgan_tf.models.dermgan.task import train_gan
     from dermgan_tf.pairs.pairs import load_pairs
     from dermgan_tf.pairs.prepare import prepare_pairs

@@ -6,6 +6,8 @@ import os
 import re
 from collections.abc import Sequence
 
+PLACES_SHOWN = 5
+
 
 class InputError(ValueError):
     """Bad input from the user: its text is one line that names what, where, and why.
@@ -93,4 +95,29 @@ def check_reject_fraction(
             f"{len(rejects)} of {total} items of {os.fspath(where)} are bad, more than "
             f"--max_reject_fraction={max_reject_fraction:g} allows{example}",
             rejects,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Damage:
+    """What a shard has lost.
+
+    Args:
+        path: str. The shard's.
+        lost: int. The number of records that cannot be used.
+        places: tuple of (offset, reason). In bytes, where each corrupted stretch
+            begins; none for a file that ends early between two records.
+    """
+
+    path: str
+    lost: int
+    places: tuple[tuple[int, str], ...]
+
+    def __str__(self) -> str:
+        shown = [
+            f"{offset} bytes ({why})" for offset, why in self.places[:PLACES_SHOWN]
+        ]
+        more = ["…"] if len(self.places) > PLACES_SHOWN else []
+        return (
+            f"{self.path}: {self.lost} lost at {', '.join(shown + more) or 'its end'}"
         )

@@ -3,10 +3,14 @@
 import contextlib
 import errno
 import fcntl
+import json
 import os
 import pathlib
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import tensorflow as tf
 
 from dermgan_tf.errors import InputError, plain_message
 
@@ -98,7 +102,6 @@ def atomic_write(path: str | os.PathLike, data: bytes) -> None:
 @contextlib.contextmanager
 def tensorflow_errors_as_os_errors(folder: str | os.PathLike) -> Iterator[None]:
     """TensorFlow's writers have their own exceptions for a full disk and the like."""
-    import tensorflow as tf
 
     try:
         yield
@@ -154,3 +157,9 @@ def _empty(folder: pathlib.Path) -> None:
             shutil.rmtree(entry)
         else:
             entry.unlink()
+
+
+def write_json(path: pathlib.Path, content: Mapping[str, Any]) -> None:
+    atomic_write(
+        path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
+    )

@@ -40,7 +40,7 @@ def define_flags() -> None:
 
 def main(args) -> None:
     from dermgan_tf.output_folder import output_folder
-    from dermgan_tf.reports.comparison_report import summary_lines, write_comparison
+    from dermgan_tf.reports.comparison import summary_lines, write_comparison
     from dermgan_tf.run_record import write_run_record
     from dermgan_tf.studies.arms import (
         parse_arms,

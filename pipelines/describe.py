@@ -39,7 +39,7 @@ def main(args):
         program.load_tensorflow()
     from dermgan_tf.inspection.description import describe_annotations, describe_pairs
     from dermgan_tf.output_folder import output_folder
-    from dermgan_tf.reports.describe_report import summary_lines, write_description
+    from dermgan_tf.reports.description import summary_lines, write_description
     from dermgan_tf.run_record import write_run_record
 
     start = time.monotonic()
@@ -54,7 +54,9 @@ def main(args):
             workers=args.workers,
             progress=program.progress,
         )
-        write_description(folder, description)
+        write_description(
+            folder, description.numbers, description.examples, description.rejects
+        )
         seconds = time.monotonic() - start
         write_run_record(
             folder,

@@ -33,11 +33,11 @@ def define_flags() -> None:
 
 def main(args) -> None:
     program.load_tensorflow()
-    from dermgan_tf.generation.painting import load_generator
     from dermgan_tf.judging.dermgan import evaluate
     from dermgan_tf.metrics.embeddings import build_embedding
+    from dermgan_tf.models.dermgan.served import load_generator
     from dermgan_tf.output_folder import output_folder
-    from dermgan_tf.reports.evaluation_report import summary_lines, write_evaluation
+    from dermgan_tf.reports.evaluation import summary_lines, write_evaluation
     from dermgan_tf.run_record import write_run_record
 
     started = time.monotonic()
@@ -56,7 +56,7 @@ def main(args) -> None:
             seed=args.seed,
             progress=program.progress,
         )
-        write_evaluation(folder, evaluation)
+        write_evaluation(folder, evaluation.metrics, evaluation.sheets)
         write_run_record(
             folder,
             "evaluate_gan",

@@ -35,7 +35,7 @@ def define_flags() -> None:
 
 def main(args) -> None:
     program.load_tensorflow()
-    from dermgan_tf.classifier.saved_classifier import load_classifier
+    from dermgan_tf.classifier.served import load_classifier
     from dermgan_tf.judging.translation import evaluate_translator
     from dermgan_tf.metrics.embeddings import build_embedding
     from dermgan_tf.models.translation.served import load_translator
@@ -71,7 +71,9 @@ def main(args) -> None:
             seed=args.seed,
             progress=program.progress,
         )
-        write_translator_evaluation(folder, translator, evaluation)
+        write_translator_evaluation(
+            folder, evaluation.metrics, evaluation.sheets, translator.provenance()
+        )
         write_run_record(
             folder,
             "evaluate_translator",

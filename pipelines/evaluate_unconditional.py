@@ -42,7 +42,6 @@ def define_flags() -> None:
 
 def main(args) -> None:
     program.load_tensorflow()
-    from dermgan_tf.generation.seeds import load_unconditional
     from dermgan_tf.judging.unconditional import (
         evaluate_unconditional,
         summary_lines,
@@ -52,6 +51,7 @@ def main(args) -> None:
         load_run_discriminator,
         require_same_run,
     )
+    from dermgan_tf.models.unconditional.served import load_unconditional
     from dermgan_tf.output_folder import output_folder
     from dermgan_tf.photos.photo_io import encode_png
     from dermgan_tf.run_record import write_run_record

@@ -26,9 +26,8 @@ def define_flags():
 
 def main(args):
     program.load_tensorflow()
-    from dermgan_tf.generation.painting import load_generator
     from dermgan_tf.models.dermgan.runs import load_run_generator
-    from dermgan_tf.models.dermgan.served import write_saved_model
+    from dermgan_tf.models.dermgan.served import load_generator, write_saved_model
     from dermgan_tf.output_folder import output_folder
 
     start = time.monotonic()

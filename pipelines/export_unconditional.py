@@ -16,9 +16,11 @@ def define_flags():
 
 def main(args):
     program.load_tensorflow()
-    from dermgan_tf.generation.seeds import load_unconditional
     from dermgan_tf.models.unconditional.runs import load_run_unconditional
-    from dermgan_tf.models.unconditional.served import write_unconditional
+    from dermgan_tf.models.unconditional.served import (
+        load_unconditional,
+        write_unconditional,
+    )
     from dermgan_tf.output_folder import output_folder
 
     start = time.monotonic()

@@ -88,7 +88,7 @@ def main(args):
         by_case = case_splits(annotations)
         cases = [one.case_id for one in annotations]
         splits = [one.split or by_case[one.case_id] for one in annotations]
-        groups = duplicates_report.ordered_groups(pairs, cases, splits)
+        groups = duplicates.ordered_groups(pairs, cases, splits)
         duplicates_report.write_duplicates_csv(
             out / "duplicates.csv", annotations, splits, prints, pairs, groups
         )
@@ -116,7 +116,7 @@ def main(args):
         )
         if cleaned is not None:
             write_annotations(args.dedupe, cleaned)
-    summary = duplicates_report.summarize_duplicates(
+    summary = duplicates.summarize_duplicates(
         pairs, cases, splits, [one.condition for one in annotations]
     )
     print_summary(summary, len(prints) - len(unread), len(rejects))

@@ -104,7 +104,8 @@ def main(args):
     start = time.monotonic()
     boxes = None if args.boxes is None else parse_boxes(args.boxes)
     program.load_tensorflow()
-    from dermgan_tf.generation.painting import load_generator, write_images, write_sweep
+    from dermgan_tf.generation.painting import write_images, write_sweep
+    from dermgan_tf.models.dermgan.served import load_generator
 
     saved_model = without_file_scheme(args.saved_model)
     generator = load_generator(saved_model)

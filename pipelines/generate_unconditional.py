@@ -74,11 +74,11 @@ def main(args):
     program.load_tensorflow()
     from dermgan_tf.generation.seeds import (
         film_strips,
-        load_unconditional,
         seeds_from,
         seeds_sheet,
         write_seeds,
     )
+    from dermgan_tf.models.unconditional.served import load_unconditional
     from dermgan_tf.output_folder import output_folder
     from dermgan_tf.photos.photo_io import encode_png
     from dermgan_tf.run_record import write_run_record
@@ -125,7 +125,7 @@ def main(args):
 
 def nearest(args, generator, seeds):
     """The sheet of photographs nearest to images, and what was found."""
-    from dermgan_tf.generation.seeds import nearest_sheet
+    from dermgan_tf.judging.unconditional import nearest_sheet
     from dermgan_tf.metrics.embeddings import build_embedding
     from dermgan_tf.pairs.photographs import read_photographs, read_photographs_info
 

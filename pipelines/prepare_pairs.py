@@ -85,8 +85,8 @@ def main(args):
     id_salt = id_flags.id_salt(args)
     program.load_tensorflow()
     from dermgan_tf.pairs.pairs import INFO_FILE
-    from dermgan_tf.pairs.photo_sources import phantom_photos
     from dermgan_tf.pairs.prepare import write_pairs
+    from dermgan_tf.pairs.sources import phantom_photos
     from dermgan_tf.phantom import phantom_vocabulary
     from dermgan_tf.run_record import write_run_record
 
@@ -158,7 +158,7 @@ def rejects_kept(output_dir):
 
 def annotated_photos(args):
     from dermgan_tf.errors import InputError, check_reject_fraction
-    from dermgan_tf.pairs.photo_sources import AnnotatedPhoto
+    from dermgan_tf.pairs.sources import AnnotatedPhoto
     from dermgan_tf.photos.annotations import annotations_vocabulary, read_annotations
     from dermgan_tf.photos.vocabulary import Vocabulary
     from dermgan_tf.remote_storage import is_remote, local_copy, without_file_scheme

@@ -117,7 +117,7 @@ def main(args):
     shares = read_shares(args)
     program.load_tensorflow()
     from dermgan_tf.output_folder import output_folder
-    from dermgan_tf.pairs.prepare_patches import write_patches
+    from dermgan_tf.pairs.prepare import write_patches
     from dermgan_tf.run_record import write_run_record
 
     given = [getattr(args, name) for name in GIVEN]
@@ -156,7 +156,7 @@ def main(args):
 
 def read_shares(args):
     from dermgan_tf.errors import InputError
-    from dermgan_tf.pairs.patch_windows import Shares
+    from dermgan_tf.pairs.windows import Shares
 
     limits = {"healthy": {}, "pathology": {}}
     for (domain, what), (name, _) in SHARES.items():
@@ -172,8 +172,7 @@ def read_shares(args):
 
 
 def phantoms(args):
-    from dermgan_tf.pairs.photo_sources import phantom_photos
-    from dermgan_tf.pairs.sources import PhantomScene
+    from dermgan_tf.pairs.sources import PhantomScene, phantom_photos
     from dermgan_tf.phantom import phantom_vocabulary
     from dermgan_tf.photos.vocabulary import Vocabulary
 

@@ -228,15 +228,17 @@ def define_analyze_flags() -> None:
 def analyze(args) -> None:
     from dermgan_tf.apps.reader_study import analysis
     from dermgan_tf.apps.reader_study.answers import read_answers
+    from dermgan_tf.apps.reader_study.judged_sheet import judged_sheet
     from dermgan_tf.output_folder import output_folder
-    from dermgan_tf.reports.reader_study_report import summary_lines, write_report
+    from dermgan_tf.reports.reader_study import summary_lines, write_report
     from dermgan_tf.run_record import write_run_record
 
     started = time.monotonic()
     answers = read_answers(args.study)
     with output_folder(args.output_dir, args.overwrite, [args.study]) as folder:
         found = analysis.analyze(answers, args.resamples, args.permutations, args.seed)
-        write_report(folder, answers, found)
+        judged = judged_sheet(answers) if found["turing"] else None
+        write_report(folder, found, answers.rows, judged)
         write_run_record(
             folder,
             "reader_study analyze",

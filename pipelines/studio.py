@@ -78,7 +78,7 @@ def main(args) -> None:
     address = serving.address_of(bound, args.host, token, args.public_url)
     program.load_tensorflow()
     from dermgan_tf.apps.studio.pages import StudioPages, require_painting
-    from dermgan_tf.generation.painting import load_generator
+    from dermgan_tf.models.dermgan.served import load_generator
 
     saved_model = without_file_scheme(args.saved_model)
     generator = load_generator(saved_model)

@@ -144,7 +144,7 @@ def read_synthetic_images(args, splits):
 
 def copies_found(args, splits, synthetic):
     """What `train_classifier` records; an earlier start of the run may know it."""
-    from dermgan_tf.classifier.copy_check import look_for_copies
+    from dermgan_tf.classifier.leakage import look_for_copies
     from dermgan_tf.classifier.predictions import CLASSIFIER_FILE
 
     embedding = copies_embedding(args)

@@ -1,19 +1,20 @@
 """Sets of images with their conditions, for classifiers, and what is made of them.
 
 `dermgan_tf.classifier.labelled_reading` reads them. A set may be larger than memory:
-its pixels then lie in a `dermgan_tf.classifier.pixel_cache`, and so do those of its
+its pixels then lie in a `dermgan_tf.classifier.labelled_images`, and so do those of its
 parts.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from dermgan_tf.classifier.pixel_cache import PixelCache
 from dermgan_tf.errors import InputError
 from dermgan_tf.photos.semantic_map import MAX_SKIN_TYPE
 
@@ -223,3 +224,45 @@ def image_batches(
     for start in range(0, total, batch_size):
         rows = slice(start, start + batch_size)
         yield np.array(images[rows if indices is None else indices[rows]])
+
+
+class PixelCache:
+    """Gathers images of one size; in memory is what is in use.
+
+    Args:
+        folder: an existing one with room for the pixels; default: the system's
+            temporary folder.
+
+    Raises:
+        InputError: from every method, where the folder cannot be written to.
+    """
+
+    def __init__(self, folder: str | os.PathLike | None):
+        self._folder = tempfile.gettempdir() if folder is None else os.fspath(folder)
+        with self._explained():
+            self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115
+
+    def append(self, images: np.ndarray) -> None:
+        """Adds np.uint8 [S, S, 3] or [N, S, S, 3]."""
+        with self._explained():
+            self._file.write(np.ascontiguousarray(images))
+
+    def images(self, image_size: int) -> np.memmap:
+        """All of it, read-only: np.uint8 [N, S, S, 3]. The last thing to ask for."""
+        with self._explained():
+            self._file.flush()
+        count = os.fstat(self._file.fileno()).st_size // (image_size**2 * 3)
+        shape = (count, image_size, image_size, 3)
+        images = np.memmap(self._file, np.uint8, mode="r", shape=shape)
+        self._file.close()  # the map keeps it
+        return images
+
+    @contextlib.contextmanager
+    def _explained(self):
+        try:
+            yield
+        except OSError as error:
+            raise InputError(
+                f"cannot keep pixels in {self._folder}: {error.strerror}; name a "
+                "folder with room for them by --cache_dir"
+            ) from error

@@ -3,7 +3,7 @@
 Photographs come from annotations, from folders of classes, of pairs or of patches, or
 from TensorFlow Datasets (`dermgan_tf.classifier.labelled_sources`), synthetic images
 from the folders of `generate` and its like alone (`dermgan_tf.generation.folder`).
-Pixels lie in a `dermgan_tf.classifier.pixel_cache`.
+Pixels lie in a `dermgan_tf.classifier.labelled_images`.
 """
 
 import collections
@@ -21,6 +21,7 @@ import numpy as np
 
 from dermgan_tf.classifier.labelled_images import (
     LabelledImages,
+    PixelCache,
     fingerprinted,
     pixel_digest,
 )
@@ -30,7 +31,6 @@ from dermgan_tf.classifier.labelled_sources import (
     SyntheticImage,
     open_source,
 )
-from dermgan_tf.classifier.pixel_cache import PixelCache
 from dermgan_tf.errors import InputError, Reject, check_reject_fraction
 from dermgan_tf.generation.folder import (
     generators_data,

@@ -41,21 +41,27 @@ found. The cut at 2 grey levels keeps photos apart that share but an outline.
 
 import dataclasses
 import hashlib
+import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import cv2
 import numpy as np
 
-from dermgan_tf.classifier.labelled_images import LabelledImages, image_batches
+from dermgan_tf.classifier.labelled_images import (
+    LabelledImages,
+    fingerprint_of,
+    image_batches,
+    joined,
+)
 from dermgan_tf.errors import InputError
-from dermgan_tf.judging.memorization import turned
 from dermgan_tf.metrics.neighbors import pairwise_distances
 from dermgan_tf.pairs.pairs import PairsInfo, require_sound_records
 from dermgan_tf.pairs.patches import DOMAINS, require_sound_patches
 from dermgan_tf.pairs.photographs import read_data_info
 from dermgan_tf.photos.anonymous_ids import anonymous_case_id
+from dermgan_tf.photos.square import turned
 from dermgan_tf.progress import silent
 
 SURE_DISTANCE, SURE_CORRELATION = 0.3, 0.3  # of n and of m, see above
@@ -82,7 +88,7 @@ class NearDuplicate:
             another case; NaN where there is none.
         correlation: float, −1…1. Of their thumbnails.
         turn: int, 0…3. The flip of the photo, see
-            `dermgan_tf.judging.memorization.turned`.
+            `dermgan_tf.photos.square.turned`.
     """
 
     image: int
@@ -388,3 +394,99 @@ def _listed(names: Iterable[str]) -> str:
     names = list(names)
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more
+
+
+HELD_OUT = ("validation", "test")
+
+
+def look_for_copies(
+    splits: Mapping[str, LabelledImages],
+    embedding: Any,
+    synthetic: Mapping[str, LabelledImages] | None = None,
+    *,
+    more_photos: LabelledImages | None = None,
+    allow_copies: bool = False,
+    known: Mapping[str, Any] | None = None,
+    cache_dir: str | os.PathLike | None = None,
+    progress: Callable = silent,
+) -> dict[str, Any]:
+    """Refuses images to train on that are copies of validation or test photos.
+
+    Args:
+        splits: "train", "validation" and perhaps "test", as `train_classifier` takes
+            them.
+        embedding: with `.embed`, `.name` and `.fingerprint`; see
+            `dermgan_tf.metrics.embeddings.Embedding`.
+        synthetic: synthetic images, by a name for messages.
+        more_photos: photographs to train on beside those of "train".
+        allow_copies: bool. Whether photographs may be copies. Synthetic images never
+            may.
+        known: what an earlier call returned. If it was of the same images and
+            embedding, nothing is looked for again.
+        cache_dir: as of `read_labelled_splits`, for the pixels of held-out photos.
+        progress: see `dermgan_tf.progress`.
+
+    Returns:
+        dict of JSON values: embedding (its name), of (sha256, hex, of all images and
+        the embedding), photos (training photos looked at), synthetic (images looked
+        at), found (training photos that are copies), pairs (the first three of them,
+        as text).
+
+    Raises:
+        InputError: naming up to three copies; for a synthetic one always.
+    """
+    photos = {"training photos": splits["train"], "photos to add": more_photos}
+    photos = {name: part for name, part in photos.items() if part is not None}
+    synthetic = synthetic or {}
+    of = _digest(splits, photos, synthetic, embedding)
+    if not (known and known.get("of") == of):
+        held_out = HeldOutPhotos(
+            _held_out(splits, cache_dir), embedding, progress=progress
+        )
+        for name, part in synthetic.items():  # first: these end it in any case
+            if found := held_out.copies_among(part, progress):
+                raise InputError(
+                    f"{len(found)} of {len(part)} synthetic images ({name}) look the "
+                    f"same as validation or test photos: {named_pairs(found)}; their "
+                    "generator seems to know these photos: train it on training cases "
+                    "alone, or take these lines out of generated.jsonl"
+                )
+        found = [x for p in photos.values() for x in held_out.copies_among(p, progress)]
+        known = {
+            "embedding": embedding.name,
+            "of": of,
+            "photos": sum(map(len, photos.values())),
+            "synthetic": sum(map(len, synthetic.values())),
+            "found": len(found),
+            "pairs": named_pairs(found),
+        }
+    if known["found"] and not allow_copies:
+        raise InputError(
+            f"{known['found']} of {known['photos']} training photos look the same as "
+            f"validation or test photos: {known['pairs']}; take them out of either, "
+            "give them one case, or pass --allow_copies to go on"
+        )
+    return dict(known)
+
+
+def _held_out(splits: Mapping[str, LabelledImages], cache_dir) -> LabelledImages:
+    """Validation and test as one; the ids tell which."""
+    parts = []
+    for name in HELD_OUT:
+        if name in splits:
+            part = splits[name]
+            ids = range(len(part)) if part.image_ids is None else part.image_ids
+            ids = np.array([f"{one} ({name})" for one in ids])
+            parts.append(dataclasses.replace(part, image_ids=ids))
+    return joined(parts, cache_dir)
+
+
+def _digest(splits, photos, synthetic, embedding) -> str:
+    parts = {
+        **{name: splits[name] for name in HELD_OUT if name in splits},
+        **photos,
+        **{f"synthetic {name}": part for name, part in synthetic.items()},
+    }
+    told = {name: fingerprint_of(part) for name, part in parts.items()}
+    told["embedding"] = embedding.fingerprint
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()

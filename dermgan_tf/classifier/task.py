@@ -22,8 +22,6 @@ from dermgan_tf.classifier.batches import (
     TrainingImages,
     chosen_synthetic,
 )
-from dermgan_tf.classifier.classifier_splits import require_fitting, splits_fingerprint
-from dermgan_tf.classifier.classifier_steps import run_steps
 from dermgan_tf.classifier.labelled_images import LabelledImages
 from dermgan_tf.classifier.leakage import trained_case_digests
 from dermgan_tf.classifier.model import ClassifierTrainer, best_row
@@ -37,7 +35,10 @@ from dermgan_tf.classifier.outcome import (
 )
 from dermgan_tf.classifier.predictions import CLASSIFIER_FILE
 from dermgan_tf.classifier.served import KERAS_FILE, SAVED_MODEL
+from dermgan_tf.classifier.splits import require_fitting, splits_fingerprint
+from dermgan_tf.classifier.steps import run_steps
 from dermgan_tf.errors import InputError
+from dermgan_tf.output_folder import write_json
 from dermgan_tf.progress import silent
 from dermgan_tf.training.checkpoints import Checkpoints, saved_steps
 from dermgan_tf.training.optimizer import (
@@ -59,7 +60,6 @@ from dermgan_tf.training.run_folder import (
     remove_run,
     require_same,
     run_folder,
-    write_json,
 )
 from dermgan_tf.training.workers import (
     asked_anywhere,
@@ -159,7 +159,7 @@ def train_classifier(
         generator_cases: those that the generator was trained on: the classifier has
             seen something of them, too. None where they are not known, which
             classifier.json says.
-        copies: what `dermgan_tf.classifier.copy_check.look_for_copies` found, for the
+        copies: what `dermgan_tf.classifier.leakage.look_for_copies` found, for the
             record; None where copies of held-out photos were not looked for. They are
             not looked for here.
         saved_model: bool. Whether saved_model/ is written.

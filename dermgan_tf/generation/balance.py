@@ -1,6 +1,6 @@
 """A plan of synthetic images that bring a training set to what it lacks.
 
-How many images each class and skin type gets; `dermgan_tf.generation.synthetic_maps`
+How many images each class and skin type gets; `dermgan_tf.generation.scenes`
 draws the maps. `generate --plan` paints the result. The same seed gives the same plan
 anywhere.
 """
@@ -18,8 +18,7 @@ from typing import Any, NamedTuple
 
 from dermgan_tf.errors import InputError
 from dermgan_tf.generation.plan import MAX_SEED, Box, ImageSpec, check_seed
-from dermgan_tf.generation.scenes import Scene, TypeCounts, count_crops
-from dermgan_tf.generation.synthetic_maps import drawn_maps
+from dermgan_tf.generation.scenes import Scene, TypeCounts, count_crops, drawn_maps
 from dermgan_tf.output_folder import atomic_write
 from dermgan_tf.photos.draws import below, shuffled
 from dermgan_tf.photos.semantic_map import MAX_SKIN_TYPE, SKIN_TYPE_NAMES

@@ -11,14 +11,9 @@ from etils import epath
 
 from dermgan_tf.beam_runs import BeamRun, run_parts
 from dermgan_tf.errors import InputError
-from dermgan_tf.generation.painting import (
-    BATCH_SIZE,
-    SavedGenerator,
-    load_generator,
-    make_folders,
-    paint_files,
-)
+from dermgan_tf.generation.painting import BATCH_SIZE, make_folders, paint_files
 from dermgan_tf.generation.plan import ImageSpec
+from dermgan_tf.models.dermgan.served import SavedGenerator, load_generator
 from dermgan_tf.progress import silent
 
 # Images of a part: whole batches, few enough for many workers.

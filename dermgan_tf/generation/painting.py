@@ -9,90 +9,15 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from dermgan_tf.generation.plan import ImageSpec, Sweep
-from dermgan_tf.models.saved_model import described_signatures, load_saved_model
+from dermgan_tf.models.dermgan.served import SavedGenerator
 from dermgan_tf.photos.contact_sheet import contact_sheet
 from dermgan_tf.photos.photo_io import encode_png, read_photo
-from dermgan_tf.photos.vocabulary import Vocabulary
 from dermgan_tf.progress import silent
-from dermgan_tf.version import __version__
 
 BATCH_SIZE = 16  # images painted per call: large enough to hide the call's own cost
 SHEET_CELL = (96, 192)  # least and greatest side of a sheet's cells, in pixels
-
-
-class SavedGenerator:
-    """A generator exported by `export_saved_model`, loaded with plain TensorFlow.
-
-    Args:
-        loaded: the loaded SavedModel.
-        metadata: dict. What its `metadata` signature tells.
-
-    Attributes: metadata, image_size (px), vocabulary, fingerprint (sha256 of weights).
-    """
-
-    def __init__(self, loaded: Any, metadata: dict[str, Any]):
-        self._loaded = loaded  # keeps the variables alive
-        self._paint = loaded.signatures["serving_default"]
-        self.metadata = metadata
-        self.image_size = int(metadata["image_size"])
-        self.vocabulary = Vocabulary(metadata["vocabulary"])
-        self.fingerprint = str(metadata["generator"])
-
-    def paint(self, semantic_maps: np.ndarray, seeds: Iterable[int]) -> np.ndarray:
-        """Paints images; each depends on its own map and seed alone.
-
-        Args:
-            semantic_maps: np.uint8 [N, S, S, 3].
-            seeds: N ints, int32.
-
-        Returns:
-            np.uint8 [N, S, S, 3], RGB.
-        """
-        outputs = self._paint(
-            semantic_map=tf.constant(semantic_maps, tf.uint8),
-            seed=tf.constant(seeds, tf.int32),
-        )
-        return outputs["image"].numpy()
-
-    def signatures(self) -> list[tuple[str, str, str]]:
-        """(name, inputs, outputs) of each signature, written for people."""
-
-        return described_signatures(self._loaded)
-
-    def provenance(self, spec: ImageSpec) -> dict[str, str]:
-        """The PNG texts of an image painted from `spec`."""
-        return {
-            **self._own_provenance(),
-            "condition": spec.condition,
-            "fitzpatrick": str(spec.fitzpatrick),
-            "boxes": json.dumps(spec.boxes),
-            "seed": str(spec.seed),
-        }
-
-    def sheet_provenance(self, sweep: Sweep) -> dict[str, str]:
-        """The PNG texts of a contact sheet."""
-        return {**self._own_provenance(), "sweep": sweep.title}
-
-    def _own_provenance(self) -> dict[str, str]:
-        return {
-            "synthetic": "true",
-            "software": f"dermgan_tf {__version__}",
-            "generator": self.fingerprint,
-        }
-
-
-def load_generator(path: str | os.PathLike) -> SavedGenerator:
-    """Loads a generator that `export_saved_model` wrote.
-
-    Raises:
-        InputError: if `path` holds no SavedModel, a damaged or a foreign one.
-    """
-    return load_saved_model(
-        path, SavedGenerator, {"serving_default", "metadata"}, "export_generator"
-    )
 
 
 def paint_specs(
@@ -196,7 +121,9 @@ def paint_files(
         paint_specs(generator, specs), first
     ):
         name = f"{number:06d}.png"
-        files = {f"images/{name}": encode_png(image, generator.provenance(spec))}
+        files = {
+            f"images/{name}": encode_png(image, generator.provenance(**spec.texts()))
+        }
         line = {
             "image": f"images/{name}",
             "condition": spec.condition,
@@ -236,7 +163,7 @@ def write_sweep(
     count = write_images(generator, specs, folder, len(specs), write_maps, progress)
     files = {spec: f"images/{i:06d}.png" for i, spec in enumerate(specs)}
     sheet = _sheet(generator, sweep, lambda spec: read_photo(folder / files[spec]))
-    data = encode_png(sheet, generator.sheet_provenance(sweep))
+    data = encode_png(sheet, generator.provenance(sweep=sweep.title))
     (folder / "sheet.png").write_bytes(data)
     return count
 

@@ -59,6 +59,15 @@ class ImageSpec:
     boxes: tuple[Box, ...]
     seed: int
 
+    def texts(self) -> dict[str, str]:
+        """The spec as texts of a PNG file."""
+        return {
+            "condition": self.condition,
+            "fitzpatrick": str(self.fitzpatrick),
+            "boxes": json.dumps(self.boxes),
+            "seed": str(self.seed),
+        }
+
     def semantic_map(self, size: int, vocabulary: Vocabulary) -> np.ndarray:
         """The map to paint from: np.uint8 [size, size, 3].
 

@@ -9,10 +9,8 @@ import json
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from dermgan_tf.errors import InputError
 from dermgan_tf.generation.painting import (
@@ -21,85 +19,13 @@ from dermgan_tf.generation.painting import (
     make_folders,
     sheet_cell,
 )
-from dermgan_tf.judging.memorization import turned
-from dermgan_tf.metrics import nearest_neighbours
-from dermgan_tf.metrics.embeddings import Embedding
-from dermgan_tf.models.saved_model import described_signatures, load_saved_model
+from dermgan_tf.models.unconditional.served import UnconditionalGenerator
 from dermgan_tf.photos.contact_sheet import contact_sheet
 from dermgan_tf.photos.photo_io import encode_png
 from dermgan_tf.progress import silent
-from dermgan_tf.version import __version__
 
-SIGNATURES = ("serving_default", "from_latent", "latent", "metadata")
 MAX_SEED = 2**31 - 1
 SHEET_COLUMNS = 8
-_TURNS = 8  # flips and transposes of the square
-
-
-class UnconditionalGenerator:
-    """A generator exported by `export_unconditional`, loaded with plain TensorFlow.
-
-    Args:
-        loaded: the loaded SavedModel.
-        metadata: dict. What its `metadata` signature tells.
-
-    Attributes: metadata, image_size (px), latent_size, fingerprint (sha256 of weights).
-    """
-
-    def __init__(self, loaded: Any, metadata: dict[str, Any]):
-        self._loaded = loaded  # keeps the variables alive
-        self.metadata = metadata
-        self.image_size = int(metadata["image_size"])
-        self.latent_size = int(metadata["latent_size"])
-        self.fingerprint = str(metadata["generator"])
-
-    def paint(self, seeds: Sequence[int], truncation: float = 1.0) -> np.ndarray:
-        """Paints an image of each seed, which depends on that seed alone.
-
-        Args:
-            seeds: N ints, int32.
-            truncation: float, 0…1.
-
-        Returns:
-            np.uint8 [N, S, S, 3], RGB.
-        """
-        return self._run("serving_default", "image", **_seeded(seeds, truncation))
-
-    def latents(self, seeds: Sequence[int], truncation: float = 1.0) -> np.ndarray:
-        """The latents of seeds: np.float32 [N, L]."""
-        return self._run("latent", "latent", **_seeded(seeds, truncation))
-
-    def paint_latents(self, latents: np.ndarray) -> np.ndarray:
-        """Paints latents, float32 [N, L]: np.uint8 [N, S, S, 3], RGB."""
-        latents = tf.constant(latents, tf.float32)
-        return self._run("from_latent", "image", latent=latents)
-
-    def signatures(self) -> list[tuple[str, str, str]]:
-        """(name, inputs, outputs) of each signature, written for people."""
-        return described_signatures(self._loaded)
-
-    def provenance(self, **texts: Any) -> dict[str, str]:
-        """The PNG texts of an image, with those given."""
-        return {
-            "synthetic": "true",
-            "software": f"dermgan_tf {__version__}",
-            "generator": self.fingerprint,
-            **{name: str(text) for name, text in texts.items()},
-        }
-
-    def _run(self, signature: str, output: str, **inputs) -> np.ndarray:
-        return self._loaded.signatures[signature](**inputs)[output].numpy()
-
-
-def load_unconditional(path: str | os.PathLike) -> UnconditionalGenerator:
-    """Loads a generator that `export_unconditional` wrote.
-
-    Raises:
-        InputError: if `path` holds no SavedModel, a damaged or a foreign one.
-    """
-    return load_saved_model(
-        path, UnconditionalGenerator, SIGNATURES, "export_unconditional"
-    )
 
 
 def seeds_from(first: int, count: int) -> range:
@@ -258,88 +184,3 @@ def seeds_sheet(
         f"(generator {generator.fingerprint[:8]})",
         cell=sheet_cell(generator.image_size),
     )
-
-
-def nearest_sheet(
-    generator: UnconditionalGenerator,
-    seeds: Sequence[int],
-    photographs: Callable[[], Iterable[np.ndarray]],
-    embedding: Embedding,
-    truncation: float = 1.0,
-    neighbours: int = 4,
-    progress: Callable = silent,
-) -> tuple[np.ndarray, list[dict[str, Any]]]:
-    """The training photographs nearest to images, beside them.
-
-    Training turns and flips its photographs, so each image is compared in all eight
-    positions of the square; photographs are shown turned as they fit.
-
-    Args:
-        generator: the loaded generator.
-        seeds: ints, a row of the sheet each.
-        photographs: gives np.uint8 [S, S, 3], the same ones at each call; it is called
-            twice, so that no more than those shown are held.
-        embedding: what nearness is measured in.
-        truncation: float, 0…1.
-        neighbours: int ≥ 1. Photographs a row.
-        progress: see `dermgan_tf.progress`.
-
-    Returns:
-        (sheet np.uint8 [H, W, 3], found): found is a dict for each seed, of seed,
-        photographs (places among those given) and distances, nearest first.
-    """
-    require_truncation(truncation)
-    known = embedding.embed(progress(photographs(), desc="embedding photographs"))
-    neighbours = min(neighbours, len(known))
-    found, images = [], {}
-    for seed, image in paint_seeds(generator, seeds, truncation):
-        images[seed] = image
-        positions = embedding.embed(turned(image, turn) for turn in range(_TURNS))
-        found.append({"seed": seed, **_nearest(positions, known, neighbours)})
-    wanted = {place for one in found for place in one["photographs"]}
-    shown = {i: photo for i, photo in enumerate(photographs()) if i in wanted}
-    rows = [
-        [
-            images[one["seed"]],
-            *(
-                turned_back(shown[place], turn)
-                for place, turn in zip(one["photographs"], one["turns"], strict=True)
-            ),
-        ]
-        for one in found
-    ]
-    sheet = contact_sheet(
-        rows,
-        row_labels=[f"seed {one['seed']}\n{one['distances'][0]:.3g}" for one in found],
-        column_labels=["synthetic", *(f"nearest {i + 1}" for i in range(neighbours))],
-        title=f"SYNTHETIC images, and the training photographs nearest to them by "
-        f"{embedding.name}",
-        cell=sheet_cell(generator.image_size),
-    )
-    return sheet, found
-
-
-def turned_back(image: np.ndarray, turn: int) -> np.ndarray:
-    """What `turned` made `image` of, with the same `turn`."""
-    if turn & 4:
-        image = image.swapaxes(0, 1)
-    return turned(image, turn & 3)
-
-
-def _nearest(positions: np.ndarray, known: np.ndarray, count: int) -> dict[str, Any]:
-    """The rows of `known` [n, d] nearest to any of `positions` [8, d]."""
-    # Of each known row its nearest position, then of these rows the nearest.
-    distances, turns = nearest_neighbours(known, positions)
-    first = np.argsort(distances, kind="stable")[:count]
-    return {
-        "photographs": [int(i) for i in first],
-        "distances": [float(distances[i]) for i in first],
-        "turns": [int(turns[i]) for i in first],
-    }
-
-
-def _seeded(seeds: Sequence[int], truncation: float) -> dict[str, tf.Tensor]:
-    return {
-        "seed": tf.constant(list(seeds), tf.int32, shape=[len(seeds)]),
-        "truncation": tf.constant(truncation, tf.float32),
-    }

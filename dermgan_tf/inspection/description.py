@@ -16,9 +16,8 @@ import numpy as np
 
 from dermgan_tf.errors import InputError, Reject, check_reject_fraction
 from dermgan_tf.inspection.dedupe import read_with_clashes
-from dermgan_tf.inspection.describe_looks import Look, look_at
 from dermgan_tf.inspection.duplicates import map_photos
-from dermgan_tf.inspection.numbers import Photo, count
+from dermgan_tf.inspection.numbers import Look, Photo, count, look_at
 from dermgan_tf.inspection.warnings import hardships
 from dermgan_tf.photos import photo_io
 from dermgan_tf.photos.annotations import PhotoAnnotation, case_splits

@@ -500,3 +500,54 @@ def _kind(similarity: float, turn: int, stretch: float) -> str:
     if turn:
         return "turned" if turn in _ROTATIONS else "mirrored"
     return "cropped" if stretch >= _CROPPED else "resaved"
+
+
+def ordered_groups(
+    pairs: Sequence[Likeness], cases: Sequence[str], splits: Sequence[str]
+) -> list[list[int]]:
+    """`duplicate_groups`, the most harmful first: of several splits, cases, one case.
+
+    Args:
+        pairs: as `find_duplicates` returns them.
+        cases, splits: str, one for each photo.
+    """
+
+    def harm(group: list[int]) -> tuple[int, int, int]:
+        several_splits = len({splits[place] for place in group}) > 1
+        several_cases = len({cases[place] for place in group}) > 1
+        return -int(several_splits), -int(several_cases), group[0]
+
+    return sorted(duplicate_groups(pairs), key=harm)
+
+
+def summarize_duplicates(
+    pairs: Sequence[Likeness],
+    cases: Sequence[str],
+    splits: Sequence[str],
+    conditions: Sequence[str],
+) -> dict[str, Any]:
+    """Counts of what was found.
+
+    Args:
+        pairs: as `find_duplicates` returns them.
+        cases, splits, conditions: str, one for each photo.
+
+    Returns:
+        "groups", and of these "groups_across_splits", "groups_across_cases" and
+        "groups_of_several_conditions"; "photos" in all groups, "largest_group" and
+        "pairs" by kind.
+    """
+    groups = duplicate_groups(pairs)
+
+    def several(values: Sequence[str]) -> int:
+        return sum(len({values[place] for place in group}) > 1 for group in groups)
+
+    return {
+        "groups": len(groups),
+        "groups_across_splits": several(splits),
+        "groups_across_cases": several(cases),
+        "groups_of_several_conditions": several(conditions),
+        "photos": sum(map(len, groups)),
+        "largest_group": max(map(len, groups), default=0),
+        "pairs": {kind: sum(pair.kind == kind for pair in pairs) for kind in KINDS},
+    }

@@ -5,16 +5,71 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 
 from dermgan_tf.errors import Reject
-from dermgan_tf.inspection.describe_looks import Look
-from dermgan_tf.inspection.duplicates import LOOKALIKE, find_duplicates
+from dermgan_tf.inspection.duplicates import (
+    LOOKALIKE,
+    PhotoPrint,
+    find_duplicates,
+    photo_print,
+    summarize_duplicates,
+)
 from dermgan_tf.photos.annotations import SPLITS
-from dermgan_tf.photos.semantic_map import MAX_SKIN_TYPE, SKIN_TYPE_NAMES, Roi
-from dermgan_tf.photos.skin_tone import fitzpatrick_from_ita
+from dermgan_tf.photos.semantic_map import (
+    MAX_SKIN_TYPE,
+    SKIN_TYPE_NAMES,
+    Roi,
+    box_pixels,
+)
+from dermgan_tf.photos.skin_tone import fitzpatrick_from_ita, skin_ita
 from dermgan_tf.progress import silent
-from dermgan_tf.reports.duplicates import summarize_duplicates
+from dermgan_tf.reports.description import EXAMPLE_SIDE
+
+
+@dataclasses.dataclass(frozen=True)
+class Look:
+    """What the pixels of one photo tell.
+
+    Args:
+        print: a PhotoPrint.
+        ita: float, degrees; NaN where too little skin shows outside the ROIs.
+        example: np.uint8 [H, W, 3], small, boxes drawn; None for most photos.
+    """
+
+    print: PhotoPrint
+    ita: float
+    example: np.ndarray | None = None
+
+
+def look_at(pixels: np.ndarray, rois: Sequence[Roi], show: bool) -> Look:
+    """Looks at one photo.
+
+    Args:
+        pixels: np.uint8 [H, W, 3], RGB.
+        rois: its boxes.
+        show: bool. Whether to keep an example of it.
+    """
+    example = _example(pixels, rois) if show else None
+    return Look(photo_print(pixels), skin_ita(pixels, rois), example)
+
+
+def _example(photo: np.ndarray, rois: Sequence[Roi]) -> np.ndarray:
+    small = _shrunk(photo, EXAMPLE_SIDE).copy()
+    for roi in rois:
+        top, left, bottom, right = box_pixels(roi.box, *small.shape[:2])
+        corners = (left, top), (right - 1, bottom - 1)
+        cv2.rectangle(small, *corners, (0, 0, 0), 3)
+        cv2.rectangle(small, *corners, (255, 255, 255), 1)
+    return small
+
+
+def _shrunk(photo: np.ndarray, side: int) -> np.ndarray:
+    scale = min(1.0, side / max(photo.shape[:2]))
+    size = [max(1, round(length * scale)) for length in photo.shape[1::-1]]
+    return cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
+
 
 QUANTILES = (0, 5, 25, 50, 75, 95, 100)  # percent
 SMALL_ROI = 4  # pixels, shorter side, in a photo shrunk to 256 a side

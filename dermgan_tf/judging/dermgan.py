@@ -20,7 +20,7 @@ import numpy as np
 
 from dermgan_tf.classifier.labelled_reading import labelled_crops
 from dermgan_tf.errors import InputError
-from dermgan_tf.generation.painting import SavedGenerator, paint_sheet
+from dermgan_tf.generation.painting import paint_sheet
 from dermgan_tf.generation.plan import plan_sweep
 from dermgan_tf.judging.condition_recall import Judge, condition_recall, train_judge
 from dermgan_tf.judging.distances import MIN_GROUP, grouped_distances, overall_distances
@@ -29,6 +29,7 @@ from dermgan_tf.judging.memorization import closest_sheet, memorization
 from dermgan_tf.judging.placement_control import placement_control
 from dermgan_tf.judging.skin_tone_control import ita_by_type, skin_tone_control
 from dermgan_tf.metrics.embeddings import Embedding
+from dermgan_tf.models.dermgan.served import SavedGenerator
 from dermgan_tf.pairs.pairs import (
     PairsInfo,
     drawn_positions,

@@ -19,15 +19,16 @@ import cv2
 import numpy as np
 
 from dermgan_tf.classifier.leakage import trained_case_digests
-from dermgan_tf.classifier.saved_classifier import SavedClassifier
+from dermgan_tf.classifier.served import SavedClassifier
 from dermgan_tf.errors import InputError
 from dermgan_tf.generation.changes import PixelSums, inpainted, pixel_sums
-from dermgan_tf.generation.translated import require_patch_size, translated_rows
-from dermgan_tf.generation.translation_examples import (
+from dermgan_tf.generation.translated import (
     SOURCE_DOMAIN,
     WANTED_DOMAIN,
     TranslationExample,
     TranslationExamples,
+    require_patch_size,
+    translated_rows,
 )
 from dermgan_tf.judging.distances import overall_distances, set_distances
 from dermgan_tf.judging.intervals import interval_of, mean, share

@@ -6,14 +6,14 @@ are no maps to obey. docs/metrics.md explains the numbers.
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from dermgan_tf.errors import InputError
+from dermgan_tf.generation.painting import sheet_cell
 from dermgan_tf.generation.seeds import (
-    UnconditionalGenerator,
     film_strips,
     paint_seeds,
     require_truncation,
@@ -22,7 +22,9 @@ from dermgan_tf.generation.seeds import (
 from dermgan_tf.judging.distances import overall_distances
 from dermgan_tf.judging.memorization import closest_sheet, memorization
 from dermgan_tf.judging.overfitting import overfitting
+from dermgan_tf.metrics import nearest_neighbours
 from dermgan_tf.metrics.embeddings import Embedding
+from dermgan_tf.models.unconditional.served import UnconditionalGenerator
 from dermgan_tf.pairs.pairs import drawn_positions
 from dermgan_tf.pairs.photographs import (
     PhotographsInfo,
@@ -30,6 +32,8 @@ from dermgan_tf.pairs.photographs import (
     read_photographs_at,
     read_photographs_info,
 )
+from dermgan_tf.photos.contact_sheet import contact_sheet
+from dermgan_tf.photos.square import TURNS, turn_back, turned
 from dermgan_tf.progress import silent
 
 FORMAT_VERSION = 1
@@ -356,3 +360,74 @@ def _require_fitting(generator, info, data_dir, train_info, train_data_dir) -> N
             f"{os.fspath(train_data_dir)} ({train_info.fingerprint[:8]}): name its "
             "folder as train_data_dir"
         )
+
+
+def nearest_sheet(
+    generator: UnconditionalGenerator,
+    seeds: Sequence[int],
+    photographs: Callable[[], Iterable[np.ndarray]],
+    embedding: Embedding,
+    truncation: float = 1.0,
+    neighbours: int = 4,
+    progress: Callable = silent,
+) -> tuple[np.ndarray, list[dict[str, Any]]]:
+    """The training photographs nearest to images, beside them.
+
+    Training turns and flips its photographs, so each image is compared in all eight
+    positions of the square; photographs are shown turned as they fit.
+
+    Args:
+        generator: the loaded generator.
+        seeds: ints, a row of the sheet each.
+        photographs: gives np.uint8 [S, S, 3], the same ones at each call; it is called
+            twice, so that no more than those shown are held.
+        embedding: what nearness is measured in.
+        truncation: float, 0…1.
+        neighbours: int ≥ 1. Photographs a row.
+        progress: see `dermgan_tf.progress`.
+
+    Returns:
+        (sheet np.uint8 [H, W, 3], found): found is a dict for each seed, of seed,
+        photographs (places among those given) and distances, nearest first.
+    """
+    require_truncation(truncation)
+    known = embedding.embed(progress(photographs(), desc="embedding photographs"))
+    neighbours = min(neighbours, len(known))
+    found, images = [], {}
+    for seed, image in paint_seeds(generator, seeds, truncation):
+        images[seed] = image
+        positions = embedding.embed(turned(image, turn) for turn in TURNS)
+        found.append({"seed": seed, **_nearest(positions, known, neighbours)})
+    wanted = {place for one in found for place in one["photographs"]}
+    shown = {i: photo for i, photo in enumerate(photographs()) if i in wanted}
+    rows = [
+        [
+            images[one["seed"]],
+            *(
+                turned(shown[place], turn_back(turn))
+                for place, turn in zip(one["photographs"], one["turns"], strict=True)
+            ),
+        ]
+        for one in found
+    ]
+    sheet = contact_sheet(
+        rows,
+        row_labels=[f"seed {one['seed']}\n{one['distances'][0]:.3g}" for one in found],
+        column_labels=["synthetic", *(f"nearest {i + 1}" for i in range(neighbours))],
+        title=f"SYNTHETIC images, and the training photographs nearest to them by "
+        f"{embedding.name}",
+        cell=sheet_cell(generator.image_size),
+    )
+    return sheet, found
+
+
+def _nearest(positions: np.ndarray, known: np.ndarray, count: int) -> dict[str, Any]:
+    """The rows of `known` [n, d] nearest to any of `positions` [8, d]."""
+    # Of each known row its nearest position, then of these rows the nearest.
+    distances, turns = nearest_neighbours(known, positions)
+    first = np.argsort(distances, kind="stable")[:count]
+    return {
+        "photographs": [int(i) for i in first],
+        "distances": [float(distances[i]) for i in first],
+        "turns": [int(turns[i]) for i in first],
+    }

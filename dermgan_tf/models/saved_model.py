@@ -1,4 +1,4 @@
-"""Saved models of every kind: written with what they are, and read back."""
+"""SavedModels that carry metadata: written, loaded, described with TensorFlow alone."""
 
 import json
 import os
@@ -12,8 +12,7 @@ from etils import epath
 
 from dermgan_tf.errors import InputError
 from dermgan_tf.output_folder import tensorflow_errors_as_os_errors
-
-Model = TypeVar("Model")
+from dermgan_tf.version import __version__
 
 METADATA_FILE = "assets.extra/dermgan.json"
 # Images run through the network one at a time, this many side by side. One fixed shape
@@ -23,47 +22,7 @@ METADATA_FILE = "assets.extra/dermgan.json"
 # 64 px, 16 filters 1.4 / 2.5; 128 px, 32 filters 12 / 12; 256 px, 64 filters 140 / 95.
 IMAGES_IN_FLIGHT = 4
 
-
-def save_with_metadata(
-    served: tf.Module,
-    signatures: Mapping[str, Any],
-    metadata: Mapping[str, Any],
-    folder: pathlib.Path,
-) -> None:
-    """Writes a SavedModel and its metadata, as a file beside it, into a folder."""
-    with tensorflow_errors_as_os_errors(folder):
-        tf.saved_model.save(served, os.fspath(folder), signatures=signatures)
-    described = folder / METADATA_FILE
-    described.parent.mkdir(exist_ok=True)
-    described.write_text(
-        json.dumps(metadata, indent=2, ensure_ascii=False) + "\n", "utf-8"
-    )
-
-
-def as_json(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """What JSON makes of metadata; InputError if their provenance is no JSON."""
-    try:
-        return json.loads(json.dumps(metadata))
-    except (TypeError, ValueError) as error:
-        raise InputError(f"provenance cannot be written as JSON: {error}") from error
-
-
-def prepared_variables(network: keras.Model) -> list[tf.Variable]:
-    """Prepares a functional network's `ResizeConv2D`, and lists what it then uses."""
-    from dermgan_tf.layers.resize_conv2d import ResizeConv2D
-
-    prepared, replaced = [], set()
-    for layer in network.layers:
-        if isinstance(layer, ResizeConv2D):
-            prepared += layer.prepare_for_inference()
-            replaced.add(layer.kernel.path)
-    return [v.value for v in network.variables if v.path not in replaced] + prepared
-
-
-def as_levels(image):
-    """uint8 of images in [-1, 1]."""
-    levels = tf.round((tf.cast(image, tf.float32) + 1.0) * 127.5)
-    return tf.cast(tf.clip_by_value(levels, 0.0, 255.0), tf.uint8)
+Model = TypeVar("Model")
 
 
 def load_saved_model(
@@ -139,3 +98,80 @@ def _shape_text(shape: tf.TensorShape) -> str:
 def _first_line(error: BaseException) -> str:
     text = str(error).strip()
     return text.splitlines()[0] if text else type(error).__name__
+
+
+def save_with_metadata(
+    served: tf.Module,
+    signatures: Mapping[str, Any],
+    metadata: Mapping[str, Any],
+    folder: pathlib.Path,
+) -> None:
+    """Writes a SavedModel and its metadata, as a file beside it, into a folder."""
+    with tensorflow_errors_as_os_errors(folder):
+        tf.saved_model.save(served, os.fspath(folder), signatures=signatures)
+    described = folder / METADATA_FILE
+    described.parent.mkdir(exist_ok=True)
+    described.write_text(
+        json.dumps(metadata, indent=2, ensure_ascii=False) + "\n", "utf-8"
+    )
+
+
+def as_json(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """What JSON makes of metadata; InputError if their provenance is no JSON."""
+    try:
+        return json.loads(json.dumps(metadata))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"provenance cannot be written as JSON: {error}") from error
+
+
+def prepared_variables(network: keras.Model) -> list[tf.Variable]:
+    """Prepares a functional network's `ResizeConv2D`, and lists what it then uses."""
+    from dermgan_tf.layers.resize_conv2d import ResizeConv2D
+
+    prepared, replaced = [], set()
+    for layer in network.layers:
+        if isinstance(layer, ResizeConv2D):
+            prepared += layer.prepare_for_inference()
+            replaced.add(layer.kernel.path)
+    return [v.value for v in network.variables if v.path not in replaced] + prepared
+
+
+def as_levels(image):
+    """uint8 of images in [-1, 1]."""
+    levels = tf.round((tf.cast(image, tf.float32) + 1.0) * 127.5)
+    return tf.cast(tf.clip_by_value(levels, 0.0, 255.0), tf.uint8)
+
+
+class SavedPainter:
+    """A trained painter, loaded from a SavedModel with plain TensorFlow.
+
+    Args:
+        loaded: the loaded SavedModel.
+        metadata: dict. What its `metadata` signature tells.
+
+    Attributes:
+        metadata: dict.
+        image_size: int. Side S of its images, in pixels.
+        fingerprint: str. sha256 (hex) of its weights.
+    """
+
+    fingerprint_key = "generator"  # of the metadata
+
+    def __init__(self, loaded: Any, metadata: dict[str, Any]):
+        self._loaded = loaded  # keeps the variables alive
+        self.metadata = metadata
+        self.image_size = int(metadata["image_size"])
+        self.fingerprint = str(metadata[self.fingerprint_key])
+
+    def signatures(self) -> list[tuple[str, str, str]]:
+        """(name, inputs, outputs) of each signature, written for people."""
+        return described_signatures(self._loaded)
+
+    def provenance(self, **texts: Any) -> dict[str, str]:
+        """The PNG texts of an image: that it is synthetic, by what, and those given."""
+        return {
+            "synthetic": "true",
+            "software": f"dermgan_tf {__version__}",
+            "generator": self.fingerprint,
+            **{name: str(text) for name, text in texts.items()},
+        }

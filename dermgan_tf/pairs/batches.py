@@ -6,9 +6,8 @@ from typing import Any
 
 from absl import logging
 
-from dermgan_tf.errors import InputError
+from dermgan_tf.errors import Damage, InputError
 from dermgan_tf.pairs.corrupt_records import (
-    Damage,
     Shard,
     first_corrupt_record,
     without_corrupt_records,

@@ -24,8 +24,13 @@ from dermgan_tf.errors import Reject
 from dermgan_tf.output_folder import tensorflow_errors_as_os_errors
 from dermgan_tf.pairs.cutting import PhotoPairs
 from dermgan_tf.pairs.pairs import SPLITS, pair_features
-from dermgan_tf.pairs.pairs_writer import PAIRS, pair_record
-from dermgan_tf.pairs.records import SHARD_BYTES, serialized, sha256_of_file
+from dermgan_tf.pairs.records import (
+    PAIRS,
+    SHARD_BYTES,
+    pair_record,
+    serialized,
+    sha256_of_file,
+)
 from dermgan_tf.photos.isolated_map import IsolatedCrew, Lost, one_thread
 from dermgan_tf.photos.photo_io import MAX_BYTES
 from dermgan_tf.photos.vocabulary import Vocabulary

@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
+from dermgan_tf.errors import Damage
 from dermgan_tf.output_folder import tensorflow_errors_as_os_errors
 
 LENGTH_BYTES = 8
 CHECKSUM_BYTES = 4
 HEADER_BYTES = LENGTH_BYTES + CHECKSUM_BYTES
 SEARCH_BYTES = 1 << 20
-PLACES_SHOWN = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,31 +39,6 @@ class Shard:
     path: str
     records: int
     bytes: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Damage:
-    """What a shard has lost.
-
-    Args:
-        path: str. The shard's.
-        lost: int. The number of records that cannot be used.
-        places: tuple of (offset, reason). In bytes, where each corrupted stretch
-            begins; none for a file that ends early between two records.
-    """
-
-    path: str
-    lost: int
-    places: tuple[tuple[int, str], ...]
-
-    def __str__(self) -> str:
-        shown = [
-            f"{offset} bytes ({why})" for offset, why in self.places[:PLACES_SHOWN]
-        ]
-        more = ["…"] if len(self.places) > PLACES_SHOWN else []
-        return (
-            f"{self.path}: {self.lost} lost at {', '.join(shown + more) or 'its end'}"
-        )
 
 
 def first_corrupt_record(

@@ -19,7 +19,7 @@ class PhotoJob:
     """A photo to cut, the ids that what is cut carries, and its split.
 
     Args:
-        photo: of `dermgan_tf.pairs.photo_sources` or `dermgan_tf.pairs.sources`.
+        photo: of `dermgan_tf.pairs.sources` or `dermgan_tf.pairs.sources`.
         image_id, case_id: str.
         split: "train", "validation" or "test".
     """

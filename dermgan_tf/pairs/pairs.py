@@ -3,7 +3,7 @@
 A pairs folder holds TFRecord shards of crops with their semantic maps and the metadata
 of TensorFlow Datasets, so that `tfds.builder_from_directory(folder)` opens it, and
 `pairs.json` with what this library needs besides: vocabulary, image size, digests of
-the shards. `dermgan_tf.pairs.pairs_writer` writes it.
+the shards. `dermgan_tf.pairs.records` writes it.
 """
 
 import dataclasses
@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from dermgan_tf.errors import InputError
+from dermgan_tf.errors import Damage, InputError
 from dermgan_tf.pairs.batches import (
     record_batches,
     record_count,
     require_sound_shards,
     usable_shards,
 )
-from dermgan_tf.pairs.corrupt_records import Damage, Shard
+from dermgan_tf.pairs.corrupt_records import Shard
 from dermgan_tf.photos.vocabulary import Vocabulary
 
 DATASET_NAME = "pairs"
@@ -145,7 +145,7 @@ def load_pairs(
     Returns:
         tf.data.Dataset of dicts "semantic_map" and "image", both float32 [B, S, S, 3],
         byte / 127.5 - 1, in [-1, 1]. Its attribute `damages` lists what was left out,
-        as `dermgan_tf.pairs.corrupt_records.Damage`.
+        as `dermgan_tf.errors.Damage`.
 
     Raises:
         InputError: for a folder that holds no pairs, a split it has not, a shard that

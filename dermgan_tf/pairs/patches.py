@@ -3,7 +3,7 @@
 A patches folder holds TFRecord shards of square patches with their masks of pathology
 and the metadata of TensorFlow Datasets, so that `tfds.builder_from_directory(folder)`
 opens it; each domain of each split is one split there, such as "train_healthy". What
-this library needs besides is in `patches.json`. `dermgan_tf.pairs.prepare_patches`
+this library needs besides is in `patches.json`. `dermgan_tf.pairs.prepare`
 writes it.
 """
 

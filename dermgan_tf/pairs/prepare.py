@@ -1,16 +1,12 @@
-"""Photos to pairs: windows are chosen, cut, mapped, and written as a pairs folder.
-
-Worker processes read and cut photos; they import neither TensorFlow nor Keras. The
-parent only serializes what they return, so that one writer decides order and shards.
-A photo whose decoder crashes its process is a bad photo like others.
-"""
+"""Prepares a folder of pairs, or of patches, from photos, with several processes."""
 
 import contextlib
+import dataclasses
 import functools
 import json
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,9 +21,26 @@ from dermgan_tf.output_folder import output_folder
 from dermgan_tf.pairs.cutting import PhotoPairs, pairs_of_photo
 from dermgan_tf.pairs.jobs import PhotoJob, photo_jobs, photo_outcomes
 from dermgan_tf.pairs.pairs import FORMAT_VERSION, INFO_FILE
-from dermgan_tf.pairs.pairs_summary import PairsSummary
-from dermgan_tf.pairs.pairs_writer import PairsWriter
-from dermgan_tf.pairs.photo_sources import AnnotatedPhoto, PhantomSource
+from dermgan_tf.pairs.patch_windows import (
+    HEALTHY_SHARES,
+    PATHOLOGY_SHARES,
+    Shares,
+)
+from dermgan_tf.pairs.patches import (
+    DATASET_NAME,
+    DOMAIN_SPLITS,
+    SPLITS,
+    patch_features,
+)
+from dermgan_tf.pairs.photo_patches import PhotoPatches, patches_of_photo
+from dermgan_tf.pairs.records import PairsWriter, RecordsFormat, RecordsWriter
+from dermgan_tf.pairs.sources import (
+    AnnotatedPhoto,
+    MaskedPhoto,
+    PhantomScene,
+    PhantomSource,
+)
+from dermgan_tf.pairs.summary import PairsSummary, PatchesSummary
 from dermgan_tf.photos import photo_io
 from dermgan_tf.photos.draws import case_order
 from dermgan_tf.photos.vocabulary import HEALTHY, Vocabulary
@@ -254,3 +267,174 @@ def _of_training_cases(jobs: list[PhotoJob], count: int, seed: int) -> list[Phot
 
 def _lost(job: PhotoJob, reject: Reject) -> PhotoPairs:
     return PhotoPairs(job.image_id, job.split, reject=reject)
+
+
+# Healthy windows keep this distance from pathology, as a share of the photo's shorter
+# side: what lies around a wound is swollen, red or callous, and no mask has it.
+HEALTHY_MARGIN = 0.04
+IMAGE_SIZES = (16, 32, 64, 128, 256, 512)
+DEFAULT_SHARES = {"healthy": HEALTHY_SHARES, "pathology": PATHOLOGY_SHARES}
+PATCHES = RecordsFormat(
+    name=DATASET_NAME,
+    splits=DOMAIN_SPLITS,
+    unit="patches",
+    description="Patches of healthy skin and of pathology, with its masks.",
+    homepage="https://doi.org/10.1007/978-3-030-58309-5_15",  # Furger et al. 2020
+)
+
+
+def prepare_patches(
+    photos: Sequence[MaskedPhoto | PhantomScene],
+    output_dir: str | os.PathLike,
+    image_size: int = 128,
+    patches_per_photo: int = 4,
+    shares: Mapping[str, Shares] = DEFAULT_SHARES,
+    healthy_margin: float = HEALTHY_MARGIN,
+    seed: int = 0,
+    workers: int | None = None,
+    max_reject_fraction: float = 0.1,
+    overwrite: bool = False,
+    progress: Callable[..., Iterable] = silent,
+    rejects: Sequence[Reject] = (),
+    crash_safe: bool | None = None,
+    id_salt: bytes | None = None,
+) -> dict[str, Any]:
+    """Cuts patches of healthy skin and of pathology, and writes them with their masks.
+
+    Windows are no smaller than a patch, so that none is enlarged. In each photo windows
+    of pathology are looked for first, then healthy ones of the same sides (where there
+    is no room, of smaller ones): the domains must not differ in scale, which a network
+    would take for the difference. A photo may give patches of one domain or of none.
+
+    Splits are by case, as those of pairs. The records are the same, byte for byte, for
+    any number of workers and any order of `photos`. The folder appears whole or not at
+    all. In the test split patches of phantoms' pathology have their true twins, the
+    same scene without it: to judge by, never to train on.
+
+    With more than one worker new Python processes are started: a script that calls this
+    keeps its own work under `if __name__ == "__main__":`.
+
+    Args:
+        photos: what to cut from.
+        output_dir: the folder to make: TFRecord shards, the metadata of TensorFlow
+            Datasets, patches.json, rejects.csv and sheet_<split>.png.
+        image_size: int. Height and width of a patch, pixels: 16 to 512.
+        patches_per_photo: int, at least 1. Of each domain, at most.
+        shares: by "healthy" and "pathology", what a patch has to show.
+        healthy_margin: float ≥ 0. What lies so near to pathology, as a share of the
+            photo's shorter side, counts as pathology when healthy windows are chosen.
+        seed: int, at least 0. Of the windows. Splits do not depend on it.
+        workers: int. Processes; None = one a CPU core, 1 = this process alone.
+        max_reject_fraction: float, 0…1. The share of bad photos tolerated.
+        overwrite: bool. Whether to replace a non-empty `output_dir`.
+        progress: wraps the loop over photos; see `dermgan_tf.progress`.
+        rejects: bad items found before, to count and list along.
+        crash_safe: bool. Whether photos are decoded in processes of their own, so that
+            a decoder that crashes costs its photo only. None = with several workers.
+        id_salt: see `dermgan_tf.photos.anonymous_ids.read_salt`; None = ids as they
+            are.
+
+    Returns:
+        The content of patches.json; among it "patches", "cases" and "photos" by split
+        and domain, as "train_healthy"; by domain the mean "skin_share" and
+        "pathology_share" and the median window's "side" in pixels; and
+        "photos_without_patch", "rejected".
+
+    Raises:
+        TooManyRejects: an InputError that has them; also if no photo is usable.
+        InputError: for bad arguments, an output folder that is in use or not empty, or
+            if the training split has no patch of one of the domains.
+    """
+    with output_folder(output_dir, overwrite) as folder:
+        return write_patches(
+            photos,
+            folder,
+            image_size,
+            patches_per_photo,
+            shares,
+            healthy_margin,
+            seed,
+            workers,
+            max_reject_fraction,
+            progress,
+            rejects,
+            crash_safe,
+            id_salt,
+        )
+
+
+def write_patches(
+    photos: Sequence[MaskedPhoto | PhantomScene],
+    folder: pathlib.Path,
+    image_size: int = 128,
+    patches_per_photo: int = 4,
+    shares: Mapping[str, Shares] = DEFAULT_SHARES,
+    healthy_margin: float = HEALTHY_MARGIN,
+    seed: int = 0,
+    workers: int | None = None,
+    max_reject_fraction: float = 0.1,
+    progress: Callable[..., Iterable] = silent,
+    rejects: Sequence[Reject] = (),
+    crash_safe: bool | None = None,
+    id_salt: bytes | None = None,
+) -> dict[str, Any]:
+    """`prepare_patches` into an empty folder, for callers that add to it."""
+    if image_size not in IMAGE_SIZES:
+        raise InputError(
+            f"image size {image_size}: want one of {', '.join(map(str, IMAGE_SIZES))}"
+        )
+    if patches_per_photo < 1 or seed < 0 or (workers is not None and workers < 1):
+        raise InputError(
+            f"patches per photo {patches_per_photo}, seed {seed}, workers {workers}: "
+            "want at least 1, 0 and 1"
+        )
+    if not 0 <= healthy_margin <= 1:
+        raise InputError(f"healthy margin {healthy_margin}: want 0 to 1")
+    rejects = list(rejects)
+    # A photo that stands twice is cut once.
+    jobs = list({job.image_id: job for job in photo_jobs(photos, id_salt)}.values())
+    work = functools.partial(
+        patches_of_photo,
+        image_size=image_size,
+        patches_per_photo=patches_per_photo,
+        shares=dict(shares),
+        healthy_margin=healthy_margin,
+        seed=seed,
+    )
+    writer = RecordsWriter(folder, patch_features(image_size), PATCHES)
+    total, summary = len(jobs) + len(rejects), PatchesSummary()
+    outcomes = photo_outcomes(work, jobs, _lost_patches, workers, crash_safe)
+    with contextlib.closing(outcomes):
+        for outcome in progress(outcomes, total=len(jobs), desc="cutting"):
+            if outcome.reject:
+                rejects.append(outcome.reject)
+                continue
+            for domain, patches in outcome.patches.items():
+                writer.write(f"{outcome.job.split}_{domain}", patches)
+            summary.add(outcome)
+    check_reject_fraction(rejects, total, max_reject_fraction, "the photos")
+    summary.require_both_domains(shares)
+    info = {
+        "format_version": patches.FORMAT_VERSION,
+        "image_size": image_size,
+        "seed": seed,
+        "patches_per_photo": patches_per_photo,
+        "shares": {name: dataclasses.asdict(s) for name, s in shares.items()},
+        "healthy_margin": healthy_margin,
+        **summary.as_json(),
+        "rejected": len(rejects),
+        **({"anonymized_ids": True} if id_salt else {}),
+        **writer.finish(),
+    }
+    write_rejects(folder / "rejects.csv", rejects)
+    (folder / patches.INFO_FILE).write_text(
+        json.dumps(info, indent=2, ensure_ascii=False) + "\n", "utf-8"
+    )
+    for split in SPLITS:
+        if sheet := summary.sheet(split):
+            (folder / f"sheet_{split}.png").write_bytes(sheet)
+    return info
+
+
+def _lost_patches(job: PhotoJob, reject: Reject) -> PhotoPatches:
+    return PhotoPatches(job, reject=reject)

@@ -1,14 +1,15 @@
-"""What patches are cut from: photos with masks of pathology, or drawn phantoms."""
+"""Photographs that pairs and patches are cut from: annotated, masked, drawn."""
 
 import dataclasses
 import os
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from dermgan_tf.errors import InputError, Reject
-from dermgan_tf.pairs.photo_sources import PhantomPhoto, PhotoFile
+from dermgan_tf.photos import photo_io
 from dermgan_tf.photos.annotations import PhotoAnnotation
 from dermgan_tf.photos.folders import image_files
 from dermgan_tf.photos.importers.entries import MIN_REGION_AREA
@@ -17,7 +18,145 @@ from dermgan_tf.photos.importers.names import case_finder, joined_cases
 from dermgan_tf.photos.importers.photo_index import PhotoIndex
 from dermgan_tf.photos.masks import mask_rois, read_mask
 from dermgan_tf.photos.photo_io import read_real_photo
+from dermgan_tf.photos.semantic_map import Roi
 from dermgan_tf.photos.skin_tone import skin_mask
+from dermgan_tf.photos.vocabulary import Vocabulary
+
+
+@dataclasses.dataclass(frozen=True)
+class PhotoFile:
+    """A photo file and what is known of it.
+
+    Args:
+        folder: the folder that `annotation.image` is relative to.
+        annotation: a PhotoAnnotation.
+    """
+
+    folder: str
+    annotation: PhotoAnnotation
+
+    @property
+    def name(self) -> str:
+        return self.annotation.image
+
+    @property
+    def case_id(self) -> str:
+        return self.annotation.case_id
+
+    @property
+    def condition(self) -> str:
+        return self.annotation.condition
+
+    @property
+    def split(self) -> str | None:
+        return self.annotation.split
+
+    @property
+    def source(self) -> str:
+        return self.annotation.source
+
+    @property
+    def path(self) -> str:
+        return os.path.join(self.folder, self.annotation.image)
+
+
+@dataclasses.dataclass(frozen=True)
+class AnnotatedPhoto(PhotoFile):
+    """A photo file that pairs are cut from, by its annotation."""
+
+    def load(self) -> "LoadedPhoto":
+        if photo_io.is_synthetic(self.path):
+            raise InputError(
+                "is a synthetic image, not a photo; pairs are made of photos only"
+            )
+        return LoadedPhoto(
+            photo_io.read_photo(self.path),
+            self.annotation.rois,
+            self.annotation.condition,
+            self.annotation.fitzpatrick,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class PhantomPhoto:
+    """A phantom photo, drawn when it is needed.
+
+    Args:
+        case: one of `dermgan_tf.phantom.case_plan`.
+        photo_index: int. Which of the case's photos.
+        vocabulary: the conditions that the plan was made for.
+        size: (height, width) in pixels.
+    """
+
+    case: Any
+    photo_index: int
+    vocabulary: Vocabulary
+    size: tuple[int, int] = (480, 640)
+    split: str | None = None
+    source: str = "phantom"
+
+    @property
+    def name(self) -> str:
+        return f"{self.case.case_id}/{self.photo_index}"
+
+    @property
+    def case_id(self) -> str:
+        return self.case.case_id
+
+    @property
+    def condition(self) -> str:
+        return self.case.condition
+
+
+@dataclasses.dataclass(frozen=True)
+class PhantomSource(PhantomPhoto):
+    """A phantom photo that pairs are cut from."""
+
+    def load(self) -> "LoadedPhoto":
+        from dermgan_tf import phantom
+
+        drawn = phantom.draw_photo(
+            self.case, self.photo_index, self.vocabulary, self.size
+        )
+        return LoadedPhoto(
+            drawn.photo, drawn.rois, drawn.condition, drawn.fitzpatrick, drawn.skin_mask
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadedPhoto:
+    """What a source yields: pixels, uint8 [H, W, 3], and truth where it is known."""
+
+    photo: np.ndarray
+    rois: Sequence[Roi]
+    condition: str
+    fitzpatrick: int
+    true_skin: np.ndarray | None = None
+
+
+def phantom_photos(
+    num_cases: int,
+    vocabulary: Vocabulary,
+    seed: int = 0,
+    photo_size: tuple[int, int] = (480, 640),
+    kind: type[PhantomPhoto] = PhantomSource,
+) -> list[Any]:
+    """The photos of a phantom data set, to be drawn when they are cut.
+
+    Args:
+        num_cases: int, at least 1; a case has 1…6 photos.
+        vocabulary: conditions that the phantom can draw.
+        seed: int, at least 0.
+        photo_size: (height, width) in pixels.
+        kind: what the photos are to be.
+    """
+    from dermgan_tf import phantom
+
+    return [
+        kind(case, index, vocabulary, photo_size)
+        for case in phantom.case_plan(num_cases, vocabulary, seed)
+        for index in range(case.num_photos)
+    ]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,3 +284,33 @@ def masked_photos(
         mask, skin = (one and os.fspath(one) for one in found)
         photos.append(MaskedPhoto(os.fspath(folder), annotation, mask, skin))
     return photos, rejects
+
+
+def read_masked_photo(
+    min_side: int, photo: MaskedPhoto
+) -> tuple[np.ndarray, np.ndarray] | Reject:
+    """Reads a photo and its mask of pathology; raises nothing.
+
+    Args:
+        min_side: int. The least rows and columns that will do, in pixels.
+        photo: which.
+
+    Returns:
+        (np.uint8 [H, W, 3], bool [H, W]), or the reason for having none.
+    """
+    try:
+        pixels, mask = photo.read()
+        height, width = mask.shape
+        if min(height, width) < min_side:
+            raise InputError(
+                f"is {width} × {height} pixels, smaller than the {min_side} × "
+                f"{min_side} that the translator paints at least"
+            )
+        return pixels, mask
+    # One bad photo must not end the run, whatever its decoder raises.
+    except Exception as error:
+        reason = str(error) or type(error).__name__
+        if not isinstance(error, InputError):
+            reason = f"{type(error).__name__}: {error}"
+        reason = reason.removeprefix(f"{photo.path}: ")
+        return Reject(photo.name, " ".join(reason.split()))

@@ -21,7 +21,7 @@ from dermgan_tf.errors import (
     write_rejects,
 )
 from dermgan_tf.pairs.input_builder import InputBuilder
-from dermgan_tf.pairs.photo_sources import AnnotatedPhoto
+from dermgan_tf.pairs.sources import AnnotatedPhoto
 from dermgan_tf.pairs.tfds_features import (
     doc,
     image_id,

@@ -8,14 +8,20 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from dermgan_tf.output_folder import atomic_write
+from dermgan_tf.output_folder import atomic_write, write_json
 from dermgan_tf.photos.semantic_map import SKIN_TYPE_NAMES
 from dermgan_tf.reports.comparison import COLOURS, SCORE_TITLES
 from dermgan_tf.reports.figures import figure_png, plain_axes
 from dermgan_tf.reports.page import format_interval, format_number, render_page
-from dermgan_tf.studies.ablation import csv_bytes
-from dermgan_tf.studies.augmentation_metrics import CURVE_SCORES
-from dermgan_tf.training.run_folder import write_json
+from dermgan_tf.reports.tables import csv_bytes
+
+# What the curves are of.
+CURVE_SCORES = {
+    "macro_f1": "macro F1",
+    "rarest_f1": "mean F1 of the rarest",
+    "top_1": "top-1",
+    "gap_macro_recall": "largest gap of macro recall\nbetween skin types (0 is best)",
+}
 
 _GREY = "#666666"
 _SHIFT = 0.05

@@ -1,5 +1,8 @@
-"""Figures of a comparison: PNG bytes, drawn from comparison.json alone."""
+"""Writes a comparison of classifiers down: figures, remarks, one offline page."""
 
+import json
+import os
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,7 +11,9 @@ from matplotlib.figure import Figure
 
 from dermgan_tf.photos.semantic_map import SKIN_TYPE_NAMES
 from dermgan_tf.reports.figures import figure_png, plain_axes
-from dermgan_tf.studies.comparison_tests import SIGNIFICANT
+from dermgan_tf.reports.page import format_interval, format_number, render_page
+
+SIGNIFICANT = 0.05
 
 SCORE_TITLES = {
     "top_1": "top-1",
@@ -269,3 +274,161 @@ def _legend(figure: Figure, names: Sequence[str], colours=COLOURS) -> None:
         ncols=min(4, len(names)),
         frameon=False,
     )
+
+
+def write_comparison(folder: str | os.PathLike, comparison: dict[str, Any]) -> None:
+    """Writes comparison.json, report.html, and the figures as PNG files.
+
+    Args:
+        folder: an existing folder.
+        comparison: what `compare` returned.
+    """
+    folder = pathlib.Path(folder)
+    figures = draw_figures(comparison)
+    page = render_page(
+        "comparison.html",
+        comparison=comparison,
+        figures=figures,
+        type_names=SKIN_TYPE_NAMES,
+        titles=SCORE_TITLES,
+    )
+    text = json.dumps(comparison, indent=1, ensure_ascii=False, allow_nan=False)
+    (folder / "comparison.json").write_text(text + "\n", "utf-8")
+    for name, png in figures.items():
+        (folder / name).write_bytes(png)
+    (folder / "report.html").write_text(page, "utf-8")
+
+
+def summary_lines(comparison: dict[str, Any]) -> list[str]:
+    """What the numbers come to, a line each."""
+    test_set, rarest = comparison["test_set"], comparison["rarest"]
+    lines = [f"test set: {test_set['photos']} photos, {test_set['cases']} cases"]
+    names = {"top_1": "top-1", "macro_f1": "macro F1", "rarest_f1": "F1 of the rarest"}
+    for arm in comparison["arms"]:
+        scores = "; ".join(
+            f"{title} {_shown(arm['scores'][name])}" for name, title in names.items()
+        )
+        seeds = arm["training_seeds"]
+        lines.append(f"{arm['name']}, {seeds} seed{'s'[: seeds > 1]}: {scores}")
+    for found in comparison["comparisons"]:
+        what = f"{found['arm']} minus {found['baseline']}"
+        entries = [
+            *((title, found["scores"][name]) for name, title in names.items()),
+            ("largest recall gap between skin types", found["gaps"]["macro_recall"]),
+        ]
+        lines += [f"{what}, {title}: {_tested(entry)}" for title, entry in entries]
+        changes = found["f1_changes"]
+        lines.append(
+            f"{what}, conditions with better F1: {changes['better']['conditions']}, "
+            f"with worse: {changes['worse']['conditions']}; after Holm better: "
+            f"{', '.join(changes['significantly_better']) or 'none'}, worse: "
+            f"{', '.join(changes['significantly_worse']) or 'none'}"
+        )
+        lines.append(
+            f"{what}, McNemar's p: {format_number(found['mcnemar']['p'], 3)} "
+            f"({found['mcnemar']['cases']} cases); paired t-test's: "
+            f"{format_number(found['t_test']['by_photo']['p'], 3)} by photo, "
+            f"{format_number(found['t_test']['by_case']['p'], 3)} by case"
+        )
+    by = f"rarest {len(rarest['conditions'])} by {rarest['by']}"
+    return [*lines, f"{by}: {', '.join(rarest['conditions'])}"]
+
+
+def _shown(found: dict[str, Any]) -> str:
+    value = format_number(found["value"], 3)
+    if found["value"] is None:
+        return f"{value}, {found['undefined']}"
+    if not found["interval_95"]:
+        return value
+    return f"{value} (95 % {format_interval(found['interval_95'])})"
+
+
+def _tested(found: dict[str, Any]) -> str:
+    if found["p"] is None:
+        return _shown(found)
+    return f"{_shown(found)}, p = {format_number(found['p'], 3)}"
+
+
+FEW_CASES, FEW_SEEDS = 10, 5
+
+
+def comparison_remarks(result: Mapping[str, Any]) -> list[str]:
+    """A sentence or more each, for people.
+
+    Args:
+        result: what `compare` returns, but for these.
+    """
+    test_set, settings = result["test_set"], result["settings"]
+    remarks = [
+        f"Intervals are 95 % percentile intervals of {settings['resamples']} resamples "
+        f"of the {test_set['cases']} cases (not of the {test_set['photos']} photos). "
+        "They say how scores would vary with other patients like these; no condition "
+        "is ever lost from a resample. Of one case there is no interval; an interval "
+        "without width means only that no resample changed the score.",
+        "Tests of single conditions are corrected for their number (Holm); no other "
+        "p-value or interval is corrected for how many there are.",
+        f"Sensitivity is read off at a specificity of {settings['specificity']:g} or "
+        "more, at thresholds chosen on this very test set (anew in each resample): a "
+        "threshold fixed beforehand would do a little worse.",
+    ]
+    arms = result["arms"]
+    once = [arm["name"] for arm in arms if arm["training_seeds"] == 1]
+    if once:
+        remarks.append(
+            f"Trained once: {', '.join(once)}. Such intervals do not tell how much "
+            "another training seed would change."
+        )
+    few = [
+        f"{arm['name']} ({arm['training_seeds']})"
+        for arm in arms
+        if 1 < arm["training_seeds"] < FEW_SEEDS
+    ]
+    if few:
+        remarks.append(
+            f"Trained with few seeds: {', '.join(few)}. They tell little of how much "
+            "seeds vary, and intervals are wide for it."
+        )
+    unguarded = [
+        file["path"] for arm in arms for file in arm["files"] if not file["classifier"]
+    ]
+    if unguarded:
+        files = sum(len(arm["files"]) for arm in arms)
+        remarks.append(
+            f"No classifier.json lies beside {len(unguarded)} of {files} files (the "
+            f"first: {unguarded[0]}): nothing here can tell whether test cases were "
+            "trained on."
+        )
+    if test_set["photos"] > test_set["cases"]:
+        remarks.append(
+            "The paper's paired t-test takes photos as independent; some here are of "
+            "one case, so that its p by photo is too small. Its p by case is not."
+        )
+    without = result["arms"][0]["left_out"]
+    if without:
+        remarks.append(
+            f"No test photo shows {', '.join(without)}: undefined, and in no mean."
+        )
+    few = [
+        row["condition"]
+        for row in test_set["conditions"]
+        if 0 < row["cases"] < FEW_CASES
+    ]
+    if few:
+        remarks.append(
+            f"Fewer than {FEW_CASES} cases show {', '.join(few)}: intervals of so "
+            "few are too narrow; trust the tests, which also swap cases, before them."
+        )
+    groups = result["compared_groups"]
+    if groups["left_out_types"]:
+        names = ", ".join(SKIN_TYPE_NAMES[t] for t in groups["left_out_types"])
+        remarks.append(
+            f"Skin types left out of all gaps (unknown, or fewer than "
+            f"{result['settings']['minimum_type_cases']} cases): {names}."
+        )
+    if len(groups["skin_types"]) > 1:
+        remarks.append(
+            "A largest gap is never below 0 and grows with noise: between small groups "
+            "there is one by chance. Its interval is centred on the value and no test "
+            "of there being a gap; compare the gaps of two arms."
+        )
+    return remarks

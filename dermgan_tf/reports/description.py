@@ -1,5 +1,8 @@
-"""Figures of a description: PNG bytes, drawn from description.json alone."""
+"""Writes a description down: figures, sheets of examples, one offline page."""
 
+import json
+import os
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -7,10 +10,16 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from dermgan_tf.inspection.describe_looks import EXAMPLE_SIDE
+from dermgan_tf.errors import Reject, write_rejects
 from dermgan_tf.photos.contact_sheet import contact_sheet
-from dermgan_tf.photos.semantic_map import SKIN_TYPE_NAMES
+from dermgan_tf.photos.photo_io import encode_png
+from dermgan_tf.photos.semantic_map import (
+    SKIN_TYPE_NAMES,
+)
 from dermgan_tf.reports.figures import figure_png, plain_axes
+from dermgan_tf.reports.page import render_page
+
+EXAMPLE_SIDE = 192  # pixels, longer side
 
 INK, ACCENT = "#1f2937", "#c2410c"
 # From light to dark, near the colours that ITA's classes stand for; grey is unknown.
@@ -180,3 +189,47 @@ def _skin_tone(rows: Sequence[Mapping[str, Any]]) -> Figure | None:
 
 def _short(name: str) -> str:
     return name if len(name) <= 40 else f"{name[:39]}…"
+
+
+def write_description(
+    folder: str | os.PathLike,
+    numbers: Mapping[str, Any],
+    examples: Mapping[str, Sequence[np.ndarray]],
+    rejects: Sequence[Reject],
+) -> None:
+    """Writes description.json, report.html, rejects.csv, figures and sheets.
+
+    Photographs in the page and the sheets are shrunk and encoded anew: no EXIF, no
+    name, no path.
+
+    Args:
+        folder: an existing folder.
+        numbers, examples, rejects: what `dermgan_tf.inspection.description` made.
+    """
+    folder = pathlib.Path(folder)
+    figures = draw_figures(numbers)
+    sheets = {name: encode_png(sheet) for name, sheet in draw_sheets(examples).items()}
+    page = render_page("describe.html", numbers=numbers, figures=figures, sheets=sheets)
+    text = json.dumps(numbers, indent=2, ensure_ascii=False, allow_nan=False)
+    (folder / "description.json").write_text(text + "\n", "utf-8")
+    for name, png in {**figures, **sheets}.items():
+        (folder / name).write_bytes(png)
+    write_rejects(folder / "rejects.csv", rejects)
+    (folder / "report.html").write_text(page, "utf-8")
+
+
+def summary_lines(numbers: dict[str, Any]) -> list[str]:
+    """What the numbers come to, a line each."""
+    counts, rois = numbers["counts"], numbers["rois"]
+    crops = f" ({counts['crops']} crops)" if counts["crops"] else ""
+    lines = [
+        f"photos: {counts['photos']}{crops} of {counts['cases']} cases, "
+        f"{counts['conditions']} conditions, {rois['count']} ROIs",
+        "cases by split: "
+        + ", ".join(f"{s} {found['cases']}" for s, found in numbers["splits"].items()),
+        "photos by skin type: "
+        + ", ".join(f"{r['name']} {r['photos']}" for r in numbers["skin_types"]),
+    ]
+    if numbers["hard"]:
+        lines.append("what will be hard:")
+    return [*lines, *(f"  {one['about']}: {one['what']}" for one in numbers["hard"])]

@@ -9,12 +9,6 @@ import cv2
 import numpy as np
 
 from dermgan_tf.errors import InputError
-from dermgan_tf.inspection.duplicates import (
-    KINDS,
-    Likeness,
-    PhotoPrint,
-    duplicate_groups,
-)
 from dermgan_tf.photos.annotations import PhotoAnnotation
 from dermgan_tf.photos.contact_sheet import contact_sheet
 
@@ -26,63 +20,12 @@ SHEET_GROUPS, SHEET_PHOTOS = 40, 6
 _CELL = 192  # pixels
 
 
-def ordered_groups(
-    pairs: Sequence[Likeness], cases: Sequence[str], splits: Sequence[str]
-) -> list[list[int]]:
-    """`duplicate_groups`, the most harmful first: of several splits, cases, one case.
-
-    Args:
-        pairs: as `find_duplicates` returns them.
-        cases, splits: str, one for each photo.
-    """
-
-    def harm(group: list[int]) -> tuple[int, int, int]:
-        several_splits = len({splits[place] for place in group}) > 1
-        several_cases = len({cases[place] for place in group}) > 1
-        return -int(several_splits), -int(several_cases), group[0]
-
-    return sorted(duplicate_groups(pairs), key=harm)
-
-
-def summarize_duplicates(
-    pairs: Sequence[Likeness],
-    cases: Sequence[str],
-    splits: Sequence[str],
-    conditions: Sequence[str],
-) -> dict[str, Any]:
-    """Counts of what was found.
-
-    Args:
-        pairs: as `find_duplicates` returns them.
-        cases, splits, conditions: str, one for each photo.
-
-    Returns:
-        "groups", and of these "groups_across_splits", "groups_across_cases" and
-        "groups_of_several_conditions"; "photos" in all groups, "largest_group" and
-        "pairs" by kind.
-    """
-    groups = duplicate_groups(pairs)
-
-    def several(values: Sequence[str]) -> int:
-        return sum(len({values[place] for place in group}) > 1 for group in groups)
-
-    return {
-        "groups": len(groups),
-        "groups_across_splits": several(splits),
-        "groups_across_cases": several(cases),
-        "groups_of_several_conditions": several(conditions),
-        "photos": sum(map(len, groups)),
-        "largest_group": max(map(len, groups), default=0),
-        "pairs": {kind: sum(pair.kind == kind for pair in pairs) for kind in KINDS},
-    }
-
-
 def write_duplicates_csv(
     path: str | os.PathLike,
     annotations: Sequence[PhotoAnnotation],
     splits: Sequence[str],
-    prints: Sequence[PhotoPrint | None],
-    pairs: Sequence[Likeness],
+    prints: Sequence[Any],
+    pairs: Sequence[Any],
     groups: Sequence[Sequence[int]],
 ) -> None:
     """Writes duplicates.csv: one line for each photo of a group.
@@ -94,7 +37,8 @@ def write_duplicates_csv(
     Args:
         path: the file.
         annotations, splits, prints: one for each photo.
-        pairs, groups: as `find_duplicates` and `ordered_groups` return them.
+        pairs, groups: as `find_duplicates` and `ordered_groups` of
+            `dermgan_tf.inspection.duplicates` return them.
     """
     partners = _partners(pairs)
     with open(path, "w", newline="", encoding="utf-8", errors="replace") as file:
@@ -119,7 +63,7 @@ def write_duplicates_csv(
 def duplicates_sheet(
     load: Callable[[int], np.ndarray],
     splits: Sequence[str],
-    pairs: Sequence[Likeness],
+    pairs: Sequence[Any],
     groups: Sequence[Sequence[int]],
 ) -> np.ndarray:
     """The first groups, a row each, their photos side by side.
@@ -161,13 +105,13 @@ def _cell(load: Callable[[int], np.ndarray], place: int) -> np.ndarray:
     return cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
 
 
-def _partners(pairs: Sequence[Likeness]) -> dict[int, list[Likeness]]:
-    found: dict[int, list[Likeness]] = {}
+def _partners(pairs: Sequence[Any]) -> dict[int, list[Any]]:
+    found: dict[int, list[Any]] = {}
     for pair in pairs:
         found.setdefault(pair.first, []).append(pair)
         found.setdefault(pair.second, []).append(pair)
     return found
 
 
-def _best(pairs: Sequence[Likeness], place: int) -> Likeness:
+def _best(pairs: Sequence[Any], place: int) -> Any:
     return max(pairs, key=lambda pair: (pair.second == place, pair.similarity))

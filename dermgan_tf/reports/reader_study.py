@@ -1,37 +1,31 @@
-"""Figures of a reader study: PNG bytes, drawn from analysis.json and the images."""
+"""Writes a reader study's analysis down: figures, tables, one offline page."""
 
+import csv
+import json
+import os
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image
 
-from dermgan_tf.apps.reader_study.answers import Answers
-from dermgan_tf.photos.contact_sheet import contact_sheet
-from dermgan_tf.photos.photo_io import encode_png, read_photo
 from dermgan_tf.reports.evaluation import REAL, SYNTHETIC
 from dermgan_tf.reports.figures import figure_png, plain_axes
-
-SHOWN = 6  # images a row of the sheet
-_FRAME = 5  # pixels, of 128
+from dermgan_tf.reports.page import format_number, render_page
 
 
-def draw_figures(found: Mapping[str, Any], answers: Answers) -> dict[str, bytes]:
+def draw_figures(found: Mapping[str, Any]) -> dict[str, bytes]:
     """Draws what there are answers for.
 
     Args:
         found: of `dermgan_tf.apps.reader_study.analysis.analyze`.
-        answers: what it was made of, for the images.
 
     Returns:
-        PNG bytes by file name: figure_10a.png and figure_10b.png, after the paper's,
-        and judged.png, which marks the synthetic images.
+        PNG bytes by file name: figure_10a.png and figure_10b.png, after the paper's.
     """
     drawn = {}
     if found["turing"]:
         drawn["figure_10a.png"] = figure_png(_turing(found["turing"]))
-        drawn["judged.png"] = _judged(answers)
     if found["recognition"]:
         drawn["figure_10b.png"] = figure_png(_recognition(found["recognition"]))
     return drawn
@@ -94,35 +88,64 @@ def _bars(groups: Sequence, series: Sequence) -> tuple[Figure, Any]:
     return figure, axis
 
 
-def _judged(answers: Answers) -> bytes:
-    """The synthetic images most often called real, and the least often; real ones."""
-    table = answers.tables["turing"]
-    counts = np.count_nonzero(~np.isnan(table.said), axis=0)
-    share = np.nansum(table.said, axis=0) / np.maximum(counts, 1)
-    rows, labels = [], []
-    for kind, text in (("synthetic", "SYNTHETIC"), ("real", "real")):
-        chosen = np.flatnonzero(table.where(kind=kind) & (counts > 0))
-        if kind == "real" and any(table.images[p].source == "phantom" for p in chosen):
-            text = "drawn\nphantom"
-        order = chosen[np.argsort(-share[chosen], kind="stable")]
-        for places, how in ((order[:SHOWN], "most"), (order[::-1][:SHOWN], "least")):
-            rows.append([_framed(answers, table.images[p].image, kind) for p in places])
-            shares = "  ".join(f"{100 * share[p]:.0f} %" for p in places)
-            labels.append(f"{text},\n{how} often\ncalled real\n{_wrapped(shares)}")
-    title = "Judged real most and least often. Framed in red: synthetic"
-    sheet = contact_sheet(rows, row_labels=labels, title=title, cell=128)
-    return encode_png(sheet, {"synthetic": "true", "title": title})
+def write_report(
+    folder: str | os.PathLike,
+    found: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
+    judged: bytes | None,
+) -> None:
+    """Writes analysis.json, answers.csv, report.html, and the figures as PNG files.
+
+    Args:
+        folder: an existing folder.
+        found: of `dermgan_tf.apps.reader_study.analysis.analyze`.
+        rows: the answers, for answers.csv; at least one.
+        judged: PNG of the images judged real most and least often, marked as
+            synthetic; None without part 1.
+    """
+    folder = pathlib.Path(folder)
+    figures = draw_figures(found)
+    if judged:
+        figures["judged.png"] = judged
+    text = json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False)
+    (folder / "analysis.json").write_text(text + "\n", "utf-8")
+    with (folder / "answers.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    for name, png in figures.items():
+        (folder / name).write_bytes(png)
+    page = render_page("reader_study.html", found=found, figures=figures)
+    (folder / "report.html").write_text(page, "utf-8")
 
 
-def _framed(answers: Answers, name: str, kind: str) -> np.ndarray:
-    image = Image.fromarray(read_photo(answers.study.image_path(name)))
-    image = np.array(image.resize((128, 128), Image.Resampling.LANCZOS))
-    if kind == "synthetic":
-        for edge in (np.s_[:_FRAME], np.s_[-_FRAME:]):
-            image[edge] = image[:, edge] = (208, 36, 36)
-    return image
+def summary_lines(found: dict[str, Any]) -> list[str]:
+    """What the numbers come to, a line each."""
+    lines = []
+    if turing := found["turing"]:
+        p = turing["p_chance"]
+        lines += [
+            "part 1, real images called real (TPR): "
+            + _shown(turing["true_positive_rate"]),
+            "part 1, synthetic images called real (FPR): "
+            + _shown(turing["false_positive_rate"]),
+            f"part 1, difference: {_shown(turing['difference'])}, test against chance "
+            + ("undefined" if p is None else f"p = {format_number(p, 2)}"),
+            f"part 1, d′: {_shown(turing['d_prime'])}; Fleiss' κ "
+            + format_number(turing["agreement"]["kappa"], 2),
+        ]
+    if recognition := found["recognition"]:
+        lines += [
+            f"part 2, recall of real images: {_shown(recognition['recall_real'])}",
+            "part 2, recall of synthetic images: "
+            + _shown(recognition["recall_synthetic"]),
+        ]
+    return lines + [f"note: {remark}" for remark in found["remarks"]]
 
 
-def _wrapped(shares: str) -> str:
-    parts = shares.split("  ")
-    return "\n".join("  ".join(parts[i : i + 3]) for i in range(0, len(parts), 3))
+def _shown(found: dict[str, Any]) -> str:
+    value = format_number(found["value"], 3)
+    if found["interval_95"] is None:
+        return value
+    low, high = (format_number(end, 3) for end in found["interval_95"])
+    return f"{value} (95 % {low} to {high})"

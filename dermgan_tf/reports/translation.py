@@ -3,18 +3,20 @@
 import json
 import os
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
-from dermgan_tf.judging.translation import TranslatorEvaluation
-from dermgan_tf.models.translation.served import SavedTranslator
+import numpy as np
+
 from dermgan_tf.photos.photo_io import encode_png
 from dermgan_tf.reports.page import format_interval, format_number
 
 
 def write_translator_evaluation(
     folder: str | os.PathLike,
-    translator: SavedTranslator,
-    evaluation: TranslatorEvaluation,
+    metrics: Mapping[str, Any],
+    sheets: Mapping[str, np.ndarray],
+    provenance: Mapping[str, str],
 ) -> None:
     """Writes metrics.json, and the sheets as PNG files.
 
@@ -23,14 +25,14 @@ def write_translator_evaluation(
 
     Args:
         folder: an existing folder.
-        translator: that was judged.
-        evaluation: what `evaluate_translator` returned.
+        metrics, sheets: of what `evaluate_translator` returned.
+        provenance: the translator's, as PNG text.
     """
     folder = pathlib.Path(folder)
-    text = json.dumps(evaluation.metrics, indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False)
     (folder / "metrics.json").write_text(text + "\n", "utf-8")
-    for name, sheet in evaluation.sheets.items():
-        data = encode_png(sheet, translator.provenance(sheet=name))
+    for name, sheet in sheets.items():
+        data = encode_png(sheet, {**provenance, "sheet": name})
         (folder / f"{name}.png").write_bytes(data)
 
 

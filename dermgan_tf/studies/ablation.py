@@ -26,8 +26,6 @@ finished and never trained again. `metrics.json` holds what `run_ablation` retur
     remarks          sentences that a reader of these numbers must know
 """
 
-import csv
-import io
 import math
 import os
 import pathlib
@@ -39,12 +37,13 @@ import scipy.stats
 
 from dermgan_tf.errors import InputError
 from dermgan_tf.metrics.embeddings import Embedding
-from dermgan_tf.output_folder import atomic_write
+from dermgan_tf.output_folder import atomic_write, write_json
 from dermgan_tf.pairs.pairs import read_pairs_at, read_pairs_info
 from dermgan_tf.photos.contact_sheet import contact_sheet
 from dermgan_tf.photos.photo_io import encode_png, read_photo
 from dermgan_tf.progress import silent
 from dermgan_tf.reports.page import render_page
+from dermgan_tf.reports.tables import csv_bytes
 from dermgan_tf.studies.runs import (
     DistanceJudge,
     judged_count,
@@ -54,7 +53,6 @@ from dermgan_tf.studies.runs import (
     train_and_judge,
     with_defaults,
 )
-from dermgan_tf.training.run_folder import write_json
 
 FORMAT_VERSION = 1
 # What each model changes in the arguments of `train_gan`, and the paper's row: mean and
@@ -364,15 +362,6 @@ def _write(folder: pathlib.Path, metrics: dict[str, Any], sheet: bytes) -> None:
     atomic_write(folder / SHEET_FILE, sheet)
     page = render_page("ablation.html", metrics=metrics, sheet=sheet)
     atomic_write(folder / "report.html", page.encode())
-
-
-def csv_bytes(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """Rows as CSV with the first one's keys as the header; None is an empty field."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue().encode()
 
 
 def _table_csv(metrics) -> list[dict[str, Any]]:

@@ -17,20 +17,20 @@ from typing import Any
 
 import numpy as np
 
-from dermgan_tf.classifier.copy_check import look_for_copies
 from dermgan_tf.classifier.labelled_images import (
     LabelledImages,
     fingerprint_of,
     joined,
     without_those_of,
 )
+from dermgan_tf.classifier.leakage import look_for_copies
 from dermgan_tf.classifier.task import length_in_steps, train_classifier
 from dermgan_tf.errors import InputError
-from dermgan_tf.output_folder import output_folder
+from dermgan_tf.output_folder import output_folder, write_json
 from dermgan_tf.photos.draws import case_order
 from dermgan_tf.progress import silent
 from dermgan_tf.reports.augmentation import write_augmentation
-from dermgan_tf.reports.comparison_report import write_comparison
+from dermgan_tf.reports.comparison import write_comparison
 from dermgan_tf.studies.arms import Arm, read_arms
 from dermgan_tf.studies.augmentation_arms import (
     ALL_CASES,
@@ -45,7 +45,7 @@ from dermgan_tf.studies.augmentation_metrics import study_metrics
 from dermgan_tf.studies.comparison import compare
 from dermgan_tf.studies.recognition import recognition
 from dermgan_tf.studies.runs import study_folder
-from dermgan_tf.training.run_folder import CHECKPOINTS, write_json
+from dermgan_tf.training.run_folder import CHECKPOINTS
 
 DESCRIPTION = "augmentation.json"
 COPIES_FILE = "copies.json"

@@ -3,18 +3,12 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from dermgan_tf.reports.comparison_remarks import FEW_SEEDS
+from dermgan_tf.reports.augmentation import CURVE_SCORES
+from dermgan_tf.reports.comparison import FEW_SEEDS
 from dermgan_tf.studies.augmentation_arms import ALL_CASES, StudyArm, SyntheticSet
 from dermgan_tf.studies.recognition import poorly_recognised
 
 FORMAT_VERSION = 1
-# What the curves are of.
-CURVE_SCORES = {
-    "macro_f1": "macro F1",
-    "rarest_f1": "mean F1 of the rarest",
-    "top_1": "top-1",
-    "gap_macro_recall": "largest gap of macro recall\nbetween skin types (0 is best)",
-}
 
 
 def study_metrics(

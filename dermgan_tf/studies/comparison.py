@@ -13,9 +13,8 @@ import numpy as np
 from sklearn.metrics import confusion_matrix
 
 from dermgan_tf.progress import silent
-from dermgan_tf.reports.comparison_remarks import comparison_remarks
+from dermgan_tf.reports.comparison import SIGNIFICANT, comparison_remarks
 from dermgan_tf.studies.arms import CLASSIFIER_KEYS, Arm
-from dermgan_tf.studies.comparison_tests import SIGNIFICANT, add_holm, paired_tests
 from dermgan_tf.studies.groups import (
     MINIMUM_CONDITION_CASES,
     MINIMUM_TYPE_CASES,
@@ -27,8 +26,10 @@ from dermgan_tf.studies.groups import (
 )
 from dermgan_tf.studies.resampling import (
     Scores,
+    add_holm,
     difference,
     estimate,
+    paired_tests,
     resampled_scores,
     seed_noise,
     swapped_p,

@@ -28,12 +28,12 @@ from dermgan_tf.metrics.embeddings import build_embedding
 from dermgan_tf.models.dermgan import task
 from dermgan_tf.models.dermgan.served import export_saved_model, load_trained_generator
 from dermgan_tf.pairs import prepare
-from dermgan_tf.pairs.photo_sources import AnnotatedPhoto
+from dermgan_tf.pairs.sources import AnnotatedPhoto
 from dermgan_tf.phantom import phantom_vocabulary, write_phantom
 from dermgan_tf.photos.annotations import read_annotations
 from dermgan_tf.progress import silent
-from dermgan_tf.reports.comparison_report import write_comparison
-from dermgan_tf.reports.evaluation_report import write_evaluation
+from dermgan_tf.reports.comparison import write_comparison
+from dermgan_tf.reports.evaluation import write_evaluation
 from dermgan_tf.reports.page import render_page
 from dermgan_tf.studies.arms import Arm
 from dermgan_tf.studies.comparison import compare
@@ -241,7 +241,9 @@ def run_quickstart(
             progress=progress,
         )
         (output_dir / "evaluation").mkdir()
-        write_evaluation(output_dir / "evaluation", evaluation)
+        write_evaluation(
+            output_dir / "evaluation", evaluation.metrics, evaluation.sheets
+        )
     metrics = {
         "data": {
             "photos": len(annotations),

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 
 from dermgan_tf.errors import InputError
-from dermgan_tf.generation.painting import SavedGenerator, load_generator
 from dermgan_tf.metrics import (
     frechet_distance,
     frechet_trials,
@@ -27,14 +26,19 @@ from dermgan_tf.metrics import (
 )
 from dermgan_tf.metrics.embeddings import Embedding
 from dermgan_tf.models.dermgan.model import DEFAULT_LEARNING_RATES, DEFAULT_LOSS_WEIGHTS
-from dermgan_tf.models.dermgan.served import export_saved_model, load_trained_generator
+from dermgan_tf.models.dermgan.served import (
+    SavedGenerator,
+    export_saved_model,
+    load_generator,
+    load_trained_generator,
+)
 from dermgan_tf.models.dermgan.task import train_gan
-from dermgan_tf.output_folder import atomic_write, locked_folder
+from dermgan_tf.output_folder import atomic_write, locked_folder, write_json
 from dermgan_tf.pairs.pairs import drawn_positions, read_pairs_at, read_pairs_info
 from dermgan_tf.photos.photo_io import encode_png
 from dermgan_tf.progress import silent
 from dermgan_tf.training.callbacks import TrainingDiverged
-from dermgan_tf.training.run_folder import CHECKPOINTS, write_json
+from dermgan_tf.training.run_folder import CHECKPOINTS
 
 JUDGEMENT = "judgement.json"
 MIN_IMAGES = 8  # halves of four: the fewest that all distances are defined for

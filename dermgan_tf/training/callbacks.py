@@ -9,15 +9,14 @@ import math
 import pathlib
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any, Protocol
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from dermgan_tf.errors import InputError
-from dermgan_tf.models.dermgan.validation import Validation
 from dermgan_tf.output_folder import atomic_write
 from dermgan_tf.photos.contact_sheet import contact_sheet
 from dermgan_tf.photos.photo_io import encode_png
@@ -41,6 +40,16 @@ class UnsyncedCallbackList(keras.callbacks.CallbackList):
     def on_train_batch_end(self, batch, logs=None):
         for callback in self.callbacks:
             callback.on_train_batch_end(batch, logs)
+
+
+class Validation(Protocol):
+    """What measures how good the weights are, and which checkpoint was best."""
+
+    def measure(self, step: int) -> float:
+        """The loss of the present weights, put on record under `step`; may be NaN."""
+
+    def best_step(self, steps: Collection[int]) -> int | None:
+        """The one of `steps` with the least loss; None where none was measured."""
 
 
 class StepCallback(keras.callbacks.Callback):

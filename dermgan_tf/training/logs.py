@@ -6,6 +6,7 @@ A run that goes on after a kill first cuts off what lies beyond its checkpoint.
 import csv
 import os
 import pathlib
+from collections.abc import Collection
 
 import tensorflow as tf
 
@@ -79,3 +80,19 @@ def cut_summaries(folder: pathlib.Path, step: int) -> None:
             os.replace(aside, path)
         else:
             aside.unlink()
+
+
+def best_step(path: str | os.PathLike, steps: Collection[int]) -> int | None:
+    """The one of `steps` with the least loss in validation.csv, the first of equals.
+
+    The file is all there is to know: it survives a kill, and is cut with the rest.
+
+    Args:
+        path: validation.csv; need not exist.
+        steps: those that have a checkpoint.
+
+    Returns:
+        int; None if none of the steps is in the file.
+    """
+    rows = [row for row in read_history(path) if row["step"] in steps]
+    return int(min(rows, key=lambda row: row["loss"])["step"]) if rows else None

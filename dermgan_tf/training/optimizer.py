@@ -1,4 +1,4 @@
-"""The optimizer of a training: its rate over the run, its steps, loss scaling."""
+"""Learning rates, Adam, and number formats of a training."""
 
 import contextlib
 from collections.abc import Iterator

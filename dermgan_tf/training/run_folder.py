@@ -12,7 +12,7 @@ from typing import Any
 import tensorflow as tf
 
 from dermgan_tf.errors import InputError
-from dermgan_tf.output_folder import atomic_write, locked_folder
+from dermgan_tf.output_folder import locked_folder
 from dermgan_tf.photos.vocabulary import Vocabulary
 from dermgan_tf.training.workers import is_chief
 
@@ -129,12 +129,6 @@ def check_span(first_step, steps, steps_per_execution, earlier, folder) -> None:
             f"the {steps - first_step} steps to do are not a multiple of "
             f"steps_per_execution {steps_per_execution}"
         )
-
-
-def write_json(path: pathlib.Path, content: Mapping[str, Any]) -> None:
-    atomic_write(
-        path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
-    )
 
 
 def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:

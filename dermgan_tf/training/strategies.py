@@ -7,7 +7,7 @@ import urllib.error
 import tensorflow as tf
 
 from dermgan_tf.errors import InputError, plain_message
-from dermgan_tf.training.cluster import (
+from dermgan_tf.training.workers import (
     TF_CONFIG_EXAMPLE,
     host_and_port,
     meet,

@@ -6,7 +6,7 @@ import types
 import numpy as np
 import pytest
 
-from dermgan_tf.classifier.copy_check import look_for_copies
+from dermgan_tf.classifier.leakage import look_for_copies
 from dermgan_tf.errors import InputError
 from pipelines.shared import classifier_flags
 from tests.helpers.coloured_spots import spots

@@ -13,8 +13,8 @@ from PIL import Image
 
 from dermgan_tf.classifier.labelled_reading import labelled_crops, read_labelled_splits
 from dermgan_tf.errors import InputError
-from dermgan_tf.pairs.photo_sources import LoadedPhoto
 from dermgan_tf.pairs.prepare import prepare_pairs
+from dermgan_tf.pairs.sources import LoadedPhoto
 from dermgan_tf.photos.annotations import (
     PhotoAnnotation,
     split_of_case,

@@ -19,12 +19,12 @@ from dermgan_tf.classifier.leakage import (
     trained_case_digests,
 )
 from dermgan_tf.errors import InputError
-from dermgan_tf.judging.memorization import turned
 from dermgan_tf.metrics.embeddings import Embedding
 from dermgan_tf.pairs.pairs import read_pairs, read_pairs_info
 from dermgan_tf.phantom import case_plan, draw_photo, phantom_vocabulary
 from dermgan_tf.photos.anonymous_ids import anonymous_case_id
 from dermgan_tf.photos.photo_io import encode_jpeg
+from dermgan_tf.photos.square import turned
 from tests.helpers.tiny_pairs import make_tiny_pairs
 
 SIZE = 64

@@ -30,8 +30,8 @@ from dermgan_tf.generation.scenes import (
     count_photos,
     require_training_cases,
     training_scenes,
+    turned,
 )
-from dermgan_tf.generation.synthetic_maps import turned
 from dermgan_tf.photos.annotations import PhotoAnnotation
 from dermgan_tf.photos.semantic_map import Roi, encode_semantic_map
 from dermgan_tf.photos.vocabulary import Vocabulary

@@ -8,10 +8,10 @@ from unittest import mock
 
 import pytest
 
-from dermgan_tf.generation.painting import load_generator, write_images
+from dermgan_tf.generation.painting import write_images
 from dermgan_tf.generation.plan import varied_specs
 from dermgan_tf.models.dermgan.networks import build_generator
-from dermgan_tf.models.dermgan.served import export_saved_model
+from dermgan_tf.models.dermgan.served import export_saved_model, load_generator
 from dermgan_tf.photos.vocabulary import Vocabulary
 
 pytest.importorskip("apache_beam", reason='needs pip install "dermgan_tf[beam]"')

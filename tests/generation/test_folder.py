@@ -18,7 +18,7 @@ CONDITIONS = ("eczema", "melanoma")
 
 
 class Painter:
-    """Paints as `dermgan_tf.generation.painting.SavedGenerator` does, without a
+    """Paints as `dermgan_tf.models.dermgan.served.SavedGenerator` does, without a
     network."""
 
     image_size, vocabulary = 32, Vocabulary((*CONDITIONS, "healthy skin"))
@@ -29,12 +29,8 @@ class Painter:
     def paint(self, maps, seeds):
         return np.stack([picture(seed, 32, 32) for seed in seeds])
 
-    def provenance(self, spec):
-        return {
-            "synthetic": "true",
-            "generator": self.fingerprint,
-            "condition": spec.condition,
-        }
+    def provenance(self, **texts):
+        return {"synthetic": "true", "generator": self.fingerprint, **texts}
 
 
 BOX = ((0.2, 0.2, 0.6, 0.6),)

@@ -13,12 +13,7 @@ import tensorflow as tf
 
 from dermgan_tf.errors import InputError
 from dermgan_tf.generation import plan as generation_plan
-from dermgan_tf.generation.painting import (
-    load_generator,
-    paint_specs,
-    write_images,
-    write_sweep,
-)
+from dermgan_tf.generation.painting import paint_specs, write_images, write_sweep
 from dermgan_tf.generation.plan import (
     ImageSpec,
     parse_boxes,
@@ -28,7 +23,7 @@ from dermgan_tf.generation.plan import (
     varied_specs,
 )
 from dermgan_tf.models.dermgan.networks import build_generator
-from dermgan_tf.models.dermgan.served import export_saved_model
+from dermgan_tf.models.dermgan.served import export_saved_model, load_generator
 from dermgan_tf.photos.photo_io import is_synthetic, read_photo, read_png_text
 from dermgan_tf.photos.semantic_map import Roi, decode_semantic_map, encode_semantic_map
 from dermgan_tf.photos.vocabulary import Vocabulary

@@ -14,14 +14,15 @@ from dermgan_tf.classifier.labelled_reading import read_labelled_splits, read_sy
 from dermgan_tf.classifier.leakage import require_gan_inside
 from dermgan_tf.errors import InputError, TooManyRejects
 from dermgan_tf.generation.translated import (
+    TranslationExamples,
+    mask_order,
     write_translated_patches,
     write_translated_photos,
 )
-from dermgan_tf.generation.translation_examples import TranslationExamples, mask_order
 from dermgan_tf.models.translation.networks import build_translator
 from dermgan_tf.models.translation.served import export_translator, load_translator
 from dermgan_tf.pairs.patches import read_patches, read_patches_info
-from dermgan_tf.pairs.prepare_patches import prepare_patches
+from dermgan_tf.pairs.prepare import prepare_patches
 from dermgan_tf.pairs.sources import annotations_of_folder, masked_photos
 from dermgan_tf.photos.anonymous_ids import anonymous_case_id
 from dermgan_tf.photos.photo_io import encode_png, read_png_text

@@ -18,9 +18,8 @@ class Painter:
     def paint(self, maps, seeds):
         return np.array(maps)
 
-    def provenance(self, spec):
-        told = {"synthetic": "true", "condition": spec.condition}
-        return {**told, "generator": self.fingerprint}
+    def provenance(self, **texts):
+        return {"synthetic": "true", "generator": self.fingerprint, **texts}
 
 
 def paint_images(folder, pairs, count=4):

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from dermgan_tf.pairs.photo_sources import AnnotatedPhoto
 from dermgan_tf.pairs.prepare import prepare_pairs
+from dermgan_tf.pairs.sources import AnnotatedPhoto
 from dermgan_tf.photos.annotations import PhotoAnnotation
 from dermgan_tf.photos.photo_io import encode_png
 from dermgan_tf.photos.semantic_map import Roi

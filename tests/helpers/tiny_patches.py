@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from dermgan_tf.pairs.prepare_patches import prepare_patches
+from dermgan_tf.pairs.prepare import prepare_patches
 from dermgan_tf.pairs.sources import Scene
 
 SKIN, LESION = (205, 160, 135), (120, 40, 50)

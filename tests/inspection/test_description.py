@@ -24,8 +24,12 @@ from dermgan_tf.photos.skin_tone import (
     fitzpatrick_from_ita,
     skin_ita,
 )
-from dermgan_tf.reports.describe_report import summary_lines, write_description
-from dermgan_tf.reports.description import draw_figures, draw_sheets
+from dermgan_tf.reports.description import (
+    draw_figures,
+    draw_sheets,
+    summary_lines,
+    write_description,
+)
 from tests.helpers.near_copies import jpeg
 from tests.helpers.tiny_pairs import make_tiny_pairs
 
@@ -192,7 +196,9 @@ def test_bad_photos_are_listed(described, clinic, tmp_path):
 
 
 def test_the_report_is_one_page_that_names_no_patient(described, tmp_path):
-    write_description(tmp_path, described)
+    write_description(
+        tmp_path, described.numbers, described.examples, described.rejects
+    )
     names = {path.name for path in tmp_path.iterdir()}
     figures = {"conditions_by_skin_type.png", "splits.png", "photos_per_case.png"}
     figures |= {"roi_sizes.png", "skin_tone.png"}
@@ -257,7 +263,9 @@ def test_pairs_are_described(tmp_path):
     assert [row["photos"] for row in numbers["skin_types"]] == [0, 5, 5, 5, 0, 0, 0]
     assert numbers["resolutions"]["most_common"][0]["width"] == 64
     assert set(described.examples) == {"melanoma", "eczema"}
-    write_description(tmp_path, described)
+    write_description(
+        tmp_path, described.numbers, described.examples, described.rejects
+    )
     assert "15 crops of them" in (tmp_path / "report.html").read_text()
 
 
@@ -285,4 +293,6 @@ def test_figures_need_no_rois_and_no_skin(tmp_path):
     described = describe_annotations(tmp_path / "a.jsonl")
     assert "roi_sizes.png" not in draw_figures(described.numbers)
     assert "skin_tone.png" not in draw_figures(described.numbers)
-    write_description(tmp_path, described)
+    write_description(
+        tmp_path, described.numbers, described.examples, described.rejects
+    )

@@ -19,12 +19,12 @@ from dermgan_tf.judging.dermgan import evaluate
 from dermgan_tf.metrics import frechet_distance, kernel_distance, precision_recall
 from dermgan_tf.metrics.embeddings import Embedding
 from dermgan_tf.pairs.pairs import read_pairs, read_pairs_info
-from dermgan_tf.pairs.photo_sources import LoadedPhoto
 from dermgan_tf.pairs.prepare import prepare_pairs
+from dermgan_tf.pairs.sources import LoadedPhoto
 from dermgan_tf.photos.photo_io import is_synthetic
 from dermgan_tf.photos.semantic_map import Roi, decode_semantic_map
 from dermgan_tf.photos.vocabulary import Vocabulary
-from dermgan_tf.reports.evaluation_report import summary_lines, write_evaluation
+from dermgan_tf.reports.evaluation import summary_lines, write_evaluation
 
 VOCABULARY = Vocabulary(["melanoma", "<b>eczema</b> & co"])
 SIZE = 64
@@ -244,7 +244,7 @@ def test_a_planted_memoriser_is_caught(tmp_path, pairs_dir, embedding):
     assert closest["train"] == closest["synthetic"] % 48  # the very image it played
     lines = summary_lines(evaluation.metrics)
     assert lines[-1] == "training images remembered: yes"
-    write_evaluation(tmp_path, evaluation)
+    write_evaluation(tmp_path, evaluation.metrics, evaluation.sheets)
     assert "training images are remembered" in (tmp_path / "report.html").read_text()
     assert (tmp_path / "closest_pairs.png").is_file()
 
@@ -257,7 +257,7 @@ def test_a_judge_of_conditions_is_trained(tmp_path, embedding):
     assert recall["undefined"] is None and recall["scenes"] == 24
     assert recall["macro_recall"]["real"]["value"] > 0.9
     assert recall["macro_recall"]["ratio"]["value"] > 0.9
-    write_evaluation(tmp_path, evaluation)
+    write_evaluation(tmp_path, evaluation.metrics, evaluation.sheets)
     assert (tmp_path / "condition_recall.png").is_file()
 
 
@@ -310,7 +310,7 @@ def test_unknown_skin_types_only(tmp_path, embedding):
     tone = evaluation.metrics["control"]["skin_tone"]
     assert tone["spearman"]["value"] < -0.95  # types can be asked for all the same
     assert tone["data_colours"]["undefined"] and tone["classes"]["real"]["images"] == 0
-    write_evaluation(tmp_path, evaluation)
+    write_evaluation(tmp_path, evaluation.metrics, evaluation.sheets)
     assert "undefined" in (tmp_path / "report.html").read_text("utf-8")
 
 
@@ -336,7 +336,7 @@ def test_what_cannot_be_judged(tmp_path, pairs_dir, embedding):
 
 def test_the_report_is_one_page_that_opens_offline(tmp_path, obedient):
     evaluation = obedient[1]
-    write_evaluation(tmp_path, evaluation)
+    write_evaluation(tmp_path, evaluation.metrics, evaluation.sheets)
     sheets = {f"{name}.png" for name in evaluation.sheets}
     assert sheets == {
         *("held_out_maps.png", "skin_types.png", "sizes.png", "conditions.png"),

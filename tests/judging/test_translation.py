@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dermgan_tf.classifier.saved_classifier import load_classifier
-from dermgan_tf.classifier.served import save_served
+from dermgan_tf.classifier.served import load_classifier, save_served
 from dermgan_tf.errors import InputError
 from dermgan_tf.generation.changes import inpainted, twin_figures
-from dermgan_tf.generation.translation_examples import TranslationExamples
+from dermgan_tf.generation.translated import TranslationExamples
 from dermgan_tf.judging.translation import evaluate_translator
 from dermgan_tf.layers import losses
 from dermgan_tf.metrics import frechet_distance
@@ -165,7 +164,9 @@ def test_true_twins(data_dir, pixels, direction, tmp_path):
     assert "too few" in metrics["distances"]["undefined"]
     assert metrics["classifier"] == {"undefined": "no classifier was given"}
     assert not any("cannot be known" in remark for remark in metrics["remarks"])
-    write_translator_evaluation(tmp_path, translator, evaluation)
+    write_translator_evaluation(
+        tmp_path, metrics, evaluation.sheets, translator.provenance()
+    )
     assert json.loads((tmp_path / "metrics.json").read_text()) == metrics
     for name in ("translated", "twins"):
         with Image.open(tmp_path / f"{name}.png") as sheet:

@@ -23,8 +23,8 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from dermgan_tf.errors import InputError
 from dermgan_tf.pairs.pairs import load_pairs, read_pairs_info
-from dermgan_tf.pairs.photo_sources import AnnotatedPhoto
 from dermgan_tf.pairs.prepare import prepare_pairs, write_pairs
+from dermgan_tf.pairs.sources import AnnotatedPhoto
 from dermgan_tf.photos.annotations import (
     PhotoAnnotation,
     annotations_vocabulary,

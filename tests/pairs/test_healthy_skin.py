@@ -20,8 +20,8 @@ from dermgan_tf.generation.plan import (
 from dermgan_tf.generation.scenes import read_training_scenes
 from dermgan_tf.pairs import windows
 from dermgan_tf.pairs.pairs import read_pairs, read_pairs_info
-from dermgan_tf.pairs.photo_sources import phantom_photos
 from dermgan_tf.pairs.prepare import prepare_pairs
+from dermgan_tf.pairs.sources import phantom_photos
 from dermgan_tf.photos.annotations import read_annotations
 from dermgan_tf.photos.semantic_map import Roi, box_pixels, encode_semantic_map
 from dermgan_tf.photos.vocabulary import HEALTHY, Vocabulary

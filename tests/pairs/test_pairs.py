@@ -21,8 +21,8 @@ from dermgan_tf.pairs import batches as record_batches
 from dermgan_tf.pairs import pairs, records
 from dermgan_tf.pairs.jobs import plain_image_id
 from dermgan_tf.pairs.pairs import load_pairs, read_pairs, read_pairs_info
-from dermgan_tf.pairs.photo_sources import AnnotatedPhoto
 from dermgan_tf.pairs.prepare import prepare_pairs
+from dermgan_tf.pairs.sources import AnnotatedPhoto
 from dermgan_tf.photos import photo_io
 from dermgan_tf.photos.annotations import PhotoAnnotation, split_of_case
 from dermgan_tf.photos.semantic_map import Roi, encode_semantic_map

@@ -10,20 +10,20 @@ import tensorflow_datasets as tfds
 
 from dermgan_tf import phantom
 from dermgan_tf.errors import InputError
-from dermgan_tf.pairs.patch_windows import PatchFinder, Shares
 from dermgan_tf.pairs.patches import (
     DOMAINS,
     load_patches,
     read_patches,
     read_patches_info,
 )
-from dermgan_tf.pairs.photo_sources import phantom_photos
-from dermgan_tf.pairs.prepare_patches import prepare_patches
+from dermgan_tf.pairs.prepare import prepare_patches
 from dermgan_tf.pairs.sources import (
     PhantomScene,
     annotations_of_folder,
     masked_photos,
+    phantom_photos,
 )
+from dermgan_tf.pairs.windows import PatchFinder, Shares
 from dermgan_tf.photos.photo_io import encode_png
 from dermgan_tf.photos.vocabulary import Vocabulary
 from tests.helpers.bounded_runs import run_program

@@ -18,8 +18,8 @@ from dermgan_tf import datasets
 from dermgan_tf.classifier.labelled_sources import TFDS_PREFIX, open_source
 from dermgan_tf.errors import InputError
 from dermgan_tf.pairs.pairs import pair_features, read_pairs
-from dermgan_tf.pairs.photo_sources import AnnotatedPhoto, phantom_photos
 from dermgan_tf.pairs.prepare import prepare_pairs
+from dermgan_tf.pairs.sources import AnnotatedPhoto, phantom_photos
 from dermgan_tf.phantom import (
     case_plan,
     draw_photo,

@@ -19,8 +19,8 @@ import pytest
 from dermgan_tf.errors import InputError, Reject, TooManyRejects
 from dermgan_tf.pairs.jobs import plain_image_id
 from dermgan_tf.pairs.pairs import read_pairs, read_pairs_info
-from dermgan_tf.pairs.photo_sources import AnnotatedPhoto
 from dermgan_tf.pairs.prepare import prepare_pairs
+from dermgan_tf.pairs.sources import AnnotatedPhoto
 from dermgan_tf.photos.annotations import MAX_LINE_BYTES, read_annotations
 from dermgan_tf.photos.importers import coco, published, voc, yolo
 from dermgan_tf.photos.vocabulary import Vocabulary

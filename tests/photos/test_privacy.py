@@ -11,8 +11,8 @@ from PIL import ExifTags, Image
 from dermgan_tf.errors import InputError
 from dermgan_tf.pairs.jobs import plain_image_id
 from dermgan_tf.pairs.pairs import read_pairs, read_pairs_info
-from dermgan_tf.pairs.photo_sources import AnnotatedPhoto
 from dermgan_tf.pairs.prepare import prepare_pairs
+from dermgan_tf.pairs.sources import AnnotatedPhoto
 from dermgan_tf.photos.annotations import read_annotations, split_of_case
 from dermgan_tf.photos.anonymous_ids import (
     anonymous_case_id,

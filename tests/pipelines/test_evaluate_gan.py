@@ -7,8 +7,8 @@ import pytest
 
 from dermgan_tf.models.dermgan.networks import build_generator
 from dermgan_tf.models.dermgan.served import export_saved_model
-from dermgan_tf.pairs.photo_sources import PhantomSource
 from dermgan_tf.pairs.prepare import prepare_pairs
+from dermgan_tf.pairs.sources import PhantomSource
 from dermgan_tf.phantom import case_plan, phantom_vocabulary
 from tests.helpers.forked_programs import run_program
 

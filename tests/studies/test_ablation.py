@@ -13,8 +13,9 @@ from dermgan_tf.metrics import frechet_distance, frechet_trials, kernel_distance
 from dermgan_tf.metrics.embeddings import Embedding
 from dermgan_tf.models.dermgan.model import DEFAULT_LOSS_WEIGHTS
 from dermgan_tf.pairs.pairs import read_pairs
+from dermgan_tf.reports.tables import csv_bytes
 from dermgan_tf.studies import ablation
-from dermgan_tf.studies.ablation import MODELS, csv_bytes, over_seeds, table_rows
+from dermgan_tf.studies.ablation import MODELS, over_seeds, table_rows
 from dermgan_tf.studies.runs import (
     DistanceJudge,
     shown_positions,

@@ -9,8 +9,8 @@ import time
 import pytest
 
 from dermgan_tf.errors import InputError
-from dermgan_tf.training import cluster as cluster_module
-from dermgan_tf.training.cluster import Cluster, host_and_port, meet, read_cluster
+from dermgan_tf.training import workers as workers_module
+from dermgan_tf.training.workers import Cluster, host_and_port, meet, read_cluster
 
 WORKERS = ["10.0.0.1:2222", "10.0.0.2:2222"]
 
@@ -99,7 +99,7 @@ def test_host_and_port():
 
 @pytest.mark.parametrize("late", [0, 2])
 def test_none_goes_on_before_all_have_come(late, caplog, monkeypatch):
-    monkeypatch.setattr(cluster_module, "_QUIET_SECONDS", 0.2)
+    monkeypatch.setattr(workers_module, "_QUIET_SECONDS", 0.2)
     ports = free_ports(3)
     began = threading.Event()
 
@@ -160,7 +160,7 @@ def test_own_port_is_taken():
 
 
 def test_strangers_are_sent_away(monkeypatch):
-    monkeypatch.setattr(cluster_module, "_ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(workers_module, "_ANSWER_SECONDS", 0.2)
     *ports, other = free_ports(3)
     with concurrent.futures.ThreadPoolExecutor() as pool:
         first = pool.submit(meet, workers(ports, 0), 30)

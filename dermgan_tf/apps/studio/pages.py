@@ -36,13 +36,9 @@ from dermgan_tf.apps.web.forms import read_form
 from dermgan_tf.apps.web.pages import page
 from dermgan_tf.apps.web.painting_queue import PaintingQueue
 from dermgan_tf.errors import InputError
-from dermgan_tf.generation.painting import (
-    SavedGenerator,
-    paint_specs,
-    write_images,
-    write_sweep,
-)
+from dermgan_tf.generation.painting import paint_specs, write_images, write_sweep
 from dermgan_tf.generation.plan import MAX_SEED, SWEEP_BOX, SWEEP_SKIN_TYPE, ImageSpec
+from dermgan_tf.models.dermgan.served import SavedGenerator
 from dermgan_tf.photos.photo_io import encode_png
 from dermgan_tf.photos.semantic_map import (
     SKIN_TYPE_NAMES,
@@ -207,7 +203,7 @@ def paint_pngs(
 ) -> dict[ImageSpec, bytes]:
     """Paints specs in one call; PNG files, the same as those of `generate`."""
     return {
-        spec: encode_png(image, generator.provenance(spec))
+        spec: encode_png(image, generator.provenance(**spec.texts()))
         for spec, _, image in paint_specs(generator, specs, len(specs))
     }
 

@@ -1,4 +1,4 @@
-"""The networks of DermGAN: the generator and the discriminator of patches."""
+"""DermGAN's networks: a pix2pix U-Net, and a 70 × 70 PatchGAN discriminator."""
 
 import keras
 import numpy as np

@@ -9,9 +9,9 @@ import keras
 from dermgan_tf.errors import InputError
 from dermgan_tf.models.dermgan.networks import build_generator
 from dermgan_tf.models.dermgan.served import load_trained_generator
-from dermgan_tf.models.dermgan.validation import best_step
 from dermgan_tf.photos.vocabulary import Vocabulary
 from dermgan_tf.training.checkpoints import restore_part, saved_steps
+from dermgan_tf.training.logs import best_step
 from dermgan_tf.training.run_folder import (
     CHECKPOINTS,
     MODEL_FILE,

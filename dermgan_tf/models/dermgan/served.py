@@ -18,10 +18,11 @@ import json
 import os
 import pathlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from dermgan_tf.errors import InputError
@@ -29,8 +30,10 @@ from dermgan_tf.layers.fingerprint import weights_fingerprint
 from dermgan_tf.models.graph_png import encode_png_with_text
 from dermgan_tf.models.saved_model import (
     IMAGES_IN_FLIGHT,
+    SavedPainter,
     as_json,
     as_levels,
+    load_saved_model,
     prepared_variables,
     save_with_metadata,
 )
@@ -450,3 +453,42 @@ def _boxes_json(boxes):
     kept = tf.ragged.boolean_mask(_box_text(boxes), real)
     joined = tf.strings.reduce_join(kept, axis=-1, separator=", ")
     return tf.strings.join(["[", joined, "]"])
+
+
+class SavedGenerator(SavedPainter):
+    """A generator exported by `export_saved_model`.
+
+    Attributes: those of `SavedPainter`, and `vocabulary`.
+    """
+
+    def __init__(self, loaded: Any, metadata: dict[str, Any]):
+        super().__init__(loaded, metadata)
+        self._paint = loaded.signatures["serving_default"]
+        self.vocabulary = Vocabulary(metadata["vocabulary"])
+
+    def paint(self, semantic_maps: np.ndarray, seeds: Iterable[int]) -> np.ndarray:
+        """Paints images; each depends on its own map and seed alone.
+
+        Args:
+            semantic_maps: np.uint8 [N, S, S, 3].
+            seeds: N ints, int32.
+
+        Returns:
+            np.uint8 [N, S, S, 3], RGB.
+        """
+        outputs = self._paint(
+            semantic_map=tf.constant(semantic_maps, tf.uint8),
+            seed=tf.constant(seeds, tf.int32),
+        )
+        return outputs["image"].numpy()
+
+
+def load_generator(path: str | os.PathLike) -> SavedGenerator:
+    """Loads a generator that `export_saved_model` wrote.
+
+    Raises:
+        InputError: if `path` holds no SavedModel, a damaged or a foreign one.
+    """
+    return load_saved_model(
+        path, SavedGenerator, {"serving_default", "metadata"}, "export_generator"
+    )

@@ -24,13 +24,13 @@ from dermgan_tf.photos.semantic_map import codes_per_channel
 from dermgan_tf.progress import silent
 from dermgan_tf.training.callbacks import MapSheets, choose_sample_pairs
 from dermgan_tf.training.run import (
+    AdversarialTask,
     RunOptions,
     TrainingResult,
     run_training,
     save_final_weights,
 )
 from dermgan_tf.training.run_folder import VALIDATION_FILE
-from dermgan_tf.training.training_steps import AdversarialTask
 
 __all__ = ["TrainingResult", "save_final_weights", "train_gan"]
 

@@ -9,7 +9,11 @@ import tensorflow as tf
 from dermgan_tf.layers import losses
 from dermgan_tf.pairs.pairs import load_pairs, read_pairs_info, require_sound_records
 from dermgan_tf.photos.semantic_map import roi_mask
-from dermgan_tf.training.logs import append_history, cut_history, read_history
+from dermgan_tf.training.logs import (
+    append_history,
+    best_step,
+    cut_history,
+)
 
 SPLIT = "validation"
 MAX_PAIRS = 128
@@ -111,19 +115,3 @@ class Validation:
     def best_step(self, steps: Collection[int]) -> int | None:
         """The best of `steps`, as the function of this name finds it."""
         return best_step(self.path, steps)
-
-
-def best_step(path: str | os.PathLike, steps: Collection[int]) -> int | None:
-    """The one of `steps` with the least loss in validation.csv, the first of equals.
-
-    The file is all there is to know: it survives a kill, and is cut with the rest.
-
-    Args:
-        path: validation.csv; need not exist.
-        steps: those that have a checkpoint.
-
-    Returns:
-        int; None if none of the steps is in the file.
-    """
-    rows = [row for row in read_history(path) if row["step"] in steps]
-    return int(min(rows, key=lambda row: row["loss"])["step"]) if rows else None

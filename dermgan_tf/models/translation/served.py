@@ -8,8 +8,8 @@
 
 Masks are white (> 127) where the photo is to change; 0 and 1 will do as well. A photo
 with an empty mask comes back as it is, and a photo depends on its own mask alone: there
-is no randomness in it, and photos go through the network one by one (see
-`dermgan_tf.models.saved_model`). Larger photos are painted in tiles that overlap by
+is no chance in it, and photos go through the network one by one (see
+`dermgan_tf.models.dermgan.served`). Larger photos are painted in tiles that overlap by
 half, only where the mask is, and blended.
 """
 
@@ -28,6 +28,7 @@ from dermgan_tf.layers.fingerprint import weights_fingerprint
 from dermgan_tf.models.saved_model import (
     IMAGES_IN_FLIGHT,
     METADATA_FILE,
+    SavedPainter,
     load_saved_model,
 )
 from dermgan_tf.models.translation.model import DIRECTIONS
@@ -258,17 +259,10 @@ SIGNATURES = ("serving_default", "any_size", "metadata")
 BATCH_SIZE = 16  # photos per call: large enough to hide the call's own cost
 
 
-class SavedTranslator:
+class SavedTranslator(SavedPainter):
     """A network that adds or removes pathology where a mask says so.
 
-    Args:
-        loaded: the loaded SavedModel.
-        metadata: dict. What its `metadata` signature tells.
-
-    Attributes:
-        metadata: dict.
-        image_size: int. Side S of the patches it was trained on, in pixels.
-        fingerprint: str. sha256 of its weights.
+    Attributes: those of `SavedPainter`, and
         direction: "add" or "remove".
         condition: str. What is seen inside the mask of what it paints: of a remover
             "healthy skin"; of a network that adds, what it was trained on, or None
@@ -279,11 +273,10 @@ class SavedTranslator:
         InputError: for metadata that do not tell the direction.
     """
 
+    fingerprint_key = "translator"
+
     def __init__(self, loaded: Any, metadata: dict[str, Any]):
-        self._loaded = loaded  # keeps the variables alive
-        self.metadata = metadata
-        self.image_size = int(metadata["image_size"])
-        self.fingerprint = str(metadata["translator"])
+        super().__init__(loaded, metadata)
         provenance = metadata["provenance"]
         self.direction = provenance.get("direction")
         if self.direction not in DIRECTIONS:
@@ -334,14 +327,9 @@ class SavedTranslator:
 
         "generator" is what classifiers look for in the images they are trained on.
         """
-        return {
-            "synthetic": "true",
-            "software": f"dermgan_tf {__version__}",
-            "generator": self.fingerprint,
-            "translator": self.fingerprint,
-            "direction": self.direction,
-            **{name: str(text) for name, text in texts.items()},
-        }
+        return super().provenance(
+            translator=self.fingerprint, direction=self.direction, **texts
+        )
 
 
 def load_translator(path: str | os.PathLike) -> SavedTranslator:

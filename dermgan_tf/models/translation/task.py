@@ -35,11 +35,11 @@ from dermgan_tf.training.callbacks import SampleSheets, as_bytes
 from dermgan_tf.training.model import AdversarialModel
 from dermgan_tf.training.options import require_choices
 from dermgan_tf.training.run import (
+    AdversarialTask,
     RunOptions,
     TrainingResult,
     run_training,
 )
-from dermgan_tf.training.training_steps import AdversarialTask
 
 SAMPLES = 6  # patches of a domain on a sheet
 

@@ -17,23 +17,28 @@ latent alone: they go through the network one by one (see
 import json
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from dermgan_tf.layers.fingerprint import weights_fingerprint
 from dermgan_tf.models.saved_model import (
     IMAGES_IN_FLIGHT,
+    SavedPainter,
     as_json,
     as_levels,
+    load_saved_model,
     prepared_variables,
     save_with_metadata,
 )
 from dermgan_tf.models.unconditional.networks import latents_of_seeds
 from dermgan_tf.output_folder import output_folder
 from dermgan_tf.version import __version__
+
+SIGNATURES = ("serving_default", "from_latent", "latent", "metadata")
 
 
 def export_unconditional(
@@ -148,3 +153,56 @@ def _require_truncation(truncation):
 def _require_finite(latent):
     good = tf.reduce_all(tf.math.is_finite(latent))
     return tf.debugging.Assert(good, ["a latent is not finite"])
+
+
+class UnconditionalGenerator(SavedPainter):
+    """A generator exported by `export_unconditional`.
+
+    Attributes: those of `SavedPainter`, and `latent_size`.
+    """
+
+    def __init__(self, loaded: Any, metadata: dict[str, Any]):
+        super().__init__(loaded, metadata)
+        self.latent_size = int(metadata["latent_size"])
+
+    def paint(self, seeds: Sequence[int], truncation: float = 1.0) -> np.ndarray:
+        """Paints an image of each seed, which depends on that seed alone.
+
+        Args:
+            seeds: N ints, int32.
+            truncation: float, 0…1.
+
+        Returns:
+            np.uint8 [N, S, S, 3], RGB.
+        """
+        return self._run("serving_default", "image", **_seeded(seeds, truncation))
+
+    def latents(self, seeds: Sequence[int], truncation: float = 1.0) -> np.ndarray:
+        """The latents of seeds: np.float32 [N, L]."""
+        return self._run("latent", "latent", **_seeded(seeds, truncation))
+
+    def paint_latents(self, latents: np.ndarray) -> np.ndarray:
+        """Paints latents, float32 [N, L]: np.uint8 [N, S, S, 3], RGB."""
+        latents = tf.constant(latents, tf.float32)
+        return self._run("from_latent", "image", latent=latents)
+
+    def _run(self, signature: str, output: str, **inputs) -> np.ndarray:
+        return self._loaded.signatures[signature](**inputs)[output].numpy()
+
+
+def load_unconditional(path: str | os.PathLike) -> UnconditionalGenerator:
+    """Loads a generator that `export_unconditional` wrote.
+
+    Raises:
+        InputError: if `path` holds no SavedModel, a damaged or a foreign one.
+    """
+    return load_saved_model(
+        path, UnconditionalGenerator, SIGNATURES, "export_unconditional"
+    )
+
+
+def _seeded(seeds: Sequence[int], truncation: float) -> dict[str, tf.Tensor]:
+    return {
+        "seed": tf.constant(list(seeds), tf.int32, shape=[len(seeds)]),
+        "truncation": tf.constant(truncation, tf.float32),
+    }

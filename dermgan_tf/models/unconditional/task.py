@@ -31,11 +31,11 @@ from dermgan_tf.photos.contact_sheet import contact_sheet
 from dermgan_tf.training.callbacks import SampleSheets, as_bytes
 from dermgan_tf.training.options import require_counts
 from dermgan_tf.training.run import (
+    AdversarialTask,
     RunOptions,
     TrainingResult,
     run_training,
 )
-from dermgan_tf.training.training_steps import AdversarialTask
 
 KIND = "unconditional"
 ADAM_BETA_2 = 0.99  # with beta_1 0 as in StyleGAN, and near the RMSprop of Mescheder

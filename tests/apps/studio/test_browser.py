@@ -19,8 +19,9 @@ pytest.importorskip("uvicorn")
 
 from dermgan_tf.apps.studio.pages import StudioPages  # noqa: E402
 from dermgan_tf.apps.web.painting_queue import PaintingQueue  # noqa: E402
-from dermgan_tf.generation.painting import load_generator, paint_specs  # noqa: E402
+from dermgan_tf.generation.painting import paint_specs
 from dermgan_tf.generation.plan import ImageSpec, parse_boxes  # noqa: E402
+from dermgan_tf.models.dermgan.served import load_generator
 from dermgan_tf.photos.photo_io import read_png_text  # noqa: E402
 from tests.helpers.studio_site import get, running  # noqa: E402
 

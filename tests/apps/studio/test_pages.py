@@ -28,12 +28,9 @@ from dermgan_tf.apps.studio.scene import (  # noqa: E402
 from dermgan_tf.apps.web.painting_queue import PaintingQueue  # noqa: E402
 from dermgan_tf.errors import InputError  # noqa: E402
 from dermgan_tf.generation.folder import read_generated, read_generated_image  # noqa
-from dermgan_tf.generation.painting import (  # noqa: E402
-    load_generator,
-    write_images,
-    write_sweep,
-)
+from dermgan_tf.generation.painting import write_images, write_sweep
 from dermgan_tf.generation.plan import ImageSpec, plan_sweep  # noqa: E402
+from dermgan_tf.models.dermgan.served import load_generator
 from dermgan_tf.photos.photo_io import read_png_text  # noqa: E402
 from dermgan_tf.photos.semantic_map import Roi, encode_semantic_map  # noqa: E402
 from tests.helpers.studio_site import FIELDS, SCENE, get, post, running  # noqa: E402

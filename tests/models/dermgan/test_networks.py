@@ -110,7 +110,7 @@ def test_discriminator_output(image_size):
 
 def test_receptive_field_is_70(monkeypatch):
     """Counts the pixels that one logit's gradient reaches."""
-    from dermgan_tf.models.dermgan import discriminator as module
+    from dermgan_tf.models.dermgan import networks as module
 
     # A norm layer sees the whole image; the receptive field is the convolutions'.
     monkeypatch.setattr(

@@ -9,9 +9,9 @@ import tensorflow as tf
 
 from dermgan_tf.errors import InputError
 from dermgan_tf.models.dermgan import validation
-from dermgan_tf.models.dermgan.validation import Validation, best_step
+from dermgan_tf.models.dermgan.validation import Validation
 from dermgan_tf.pairs.pairs import read_pairs
-from dermgan_tf.training.logs import append_history, read_history
+from dermgan_tf.training.logs import append_history, best_step, read_history
 from tests.helpers.run_files import summary_values
 from tests.helpers.tiny_pairs import make_tiny_pairs
 

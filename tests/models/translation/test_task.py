@@ -232,11 +232,11 @@ import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 two = [tf.config.LogicalDeviceConfiguration()] * 2
 tf.config.set_logical_device_configuration(cpu, two)
-from dermgan_tf import adversarial_training
+from dermgan_tf.training import run
 from dermgan_tf.training.run import RunOptions
 from dermgan_tf.training.strategies import make_strategy
 from dermgan_tf.models.translation.task import train_cyclegan
-adversarial_training.Adam = functools.partial(adversarial_training.Adam, epsilon=1e-3)
+run.Adam = functools.partial(run.Adam, epsilon=1e-3)
 settings = {SETTINGS!r} | {{"checkpoint_every": 1, "keep_checkpoints": 9}}
 for name in ("mirrored", "one_device"):
     options = RunOptions(

@@ -7,7 +7,6 @@ import scipy.spatial
 import scipy.stats
 import tensorflow as tf
 
-from dermgan_tf.judging.memorization import turned
 from dermgan_tf.layers.seeded_random import (
     normal_of_uniform,
     seeded_normal,
@@ -20,6 +19,7 @@ from dermgan_tf.models.unconditional.augmentation import (
     AugmentationStrength,
     augment,
 )
+from dermgan_tf.photos.square import turned
 
 SIZE = 12
 DRAWS = augmentation._DRAWS

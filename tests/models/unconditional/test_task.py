@@ -13,13 +13,13 @@ import pytest
 import tensorflow as tf
 
 from dermgan_tf.errors import InputError
-from dermgan_tf.generation.seeds import load_unconditional
 from dermgan_tf.models.unconditional import augmentation
 from dermgan_tf.models.unconditional.runs import (
     load_run_discriminator,
     load_run_unconditional,
     require_same_run,
 )
+from dermgan_tf.models.unconditional.served import load_unconditional
 from dermgan_tf.models.unconditional.task import train_unconditional
 from dermgan_tf.pairs.photographs import (
     load_photographs,
