@@ -82,7 +82,6 @@ setup(
         "studio": ["starlette>=0.46,<2", "uvicorn>=0.30,<1"],
         # The image atlas: its store, and its pages; docs/atlas.md.
         "atlas": ["dermgan_tf[studio]", "lancedb>=0.40,<1"],
-        "tune": ["keras-tuner>=1.4.7,<2"],
         # prepare_pairs and generate on many machines; docs/beam.md.
         "beam": ["apache-beam>=2.60,<3"],
         # What the command line of TensorFlow Datasets imports and does not install.
@@ -92,7 +91,7 @@ setup(
         # The peers of benchmarks/; of PyTorch the CPU build is enough.
         "benchmark": ["dermgan_tf[tfgan]", "torch>=2.4"],
         "test": [
-            "dermgan_tf[atlas,beam,studio,tfgan,tune]",
+            "dermgan_tf[atlas,beam,studio,tfgan]",
             # Ships axe-core's script, which tests of pages run in the browser.
             "axe-core-python>=0.1,<1",
             "dill>=0.3.8",  # for tfds.testing

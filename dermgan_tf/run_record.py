@@ -17,7 +17,6 @@ RECORDED_PACKAGES = (
     "keras",
     "tensorflow-datasets",
     "apache-beam",
-    "keras-tuner",
     "numpy",
     "scipy",
     "scikit-learn",

@@ -96,9 +96,8 @@ def main(args) -> None:
         DEFAULT_LOSS_WEIGHTS,
     )
     from dermgan_tf.run_record import write_run_record
-    from dermgan_tf.studies.tuning import import_keras_tuner, run_tuning
+    from dermgan_tf.studies.tuning import run_tuning
 
-    import_keras_tuner()  # before the embedding, which may be downloaded
     started = time.monotonic()
     fixed = {f"{name}_weight": [w] for name, w in DEFAULT_LOSS_WEIGHTS.items()}
     fixed |= {

@@ -18,21 +18,20 @@ from dermgan_tf.errors import (
     write_rejects,
 )
 from dermgan_tf.output_folder import output_folder
-from dermgan_tf.pairs.cutting import PhotoPairs, pairs_of_photo
+from dermgan_tf.pairs.cutting import (
+    PhotoPairs,
+    PhotoPatches,
+    pairs_of_photo,
+    patches_of_photo,
+)
 from dermgan_tf.pairs.jobs import PhotoJob, photo_jobs, photo_outcomes
 from dermgan_tf.pairs.pairs import FORMAT_VERSION, INFO_FILE
-from dermgan_tf.pairs.patch_windows import (
-    HEALTHY_SHARES,
-    PATHOLOGY_SHARES,
-    Shares,
-)
 from dermgan_tf.pairs.patches import (
     DATASET_NAME,
     DOMAIN_SPLITS,
     SPLITS,
     patch_features,
 )
-from dermgan_tf.pairs.photo_patches import PhotoPatches, patches_of_photo
 from dermgan_tf.pairs.records import PairsWriter, RecordsFormat, RecordsWriter
 from dermgan_tf.pairs.sources import (
     AnnotatedPhoto,
@@ -41,6 +40,11 @@ from dermgan_tf.pairs.sources import (
     PhantomSource,
 )
 from dermgan_tf.pairs.summary import PairsSummary, PatchesSummary
+from dermgan_tf.pairs.windows import (
+    HEALTHY_SHARES,
+    PATHOLOGY_SHARES,
+    Shares,
+)
 from dermgan_tf.photos import photo_io
 from dermgan_tf.photos.draws import case_order
 from dermgan_tf.photos.vocabulary import HEALTHY, Vocabulary

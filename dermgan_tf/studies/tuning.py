@@ -1,9 +1,10 @@
 """Search for loss weights and learning rates, judged on the validation split.
 
-KerasTuner proposes the trials. Each trains with `train_gan` in a folder of its own and
-is judged by the distance between the images painted from validation maps and the real
-validation images; the test split is never read. Distances of all trials are over the
-same images, so that ranking by the Fréchet distance, which few samples raise, is fair.
+Trials are the combinations of a grid, or random ones of them. Each trains with
+`train_gan` in a folder of its own and is judged by the distance between the images
+painted from validation maps and the real validation images; the test split is never
+read. Distances of all trials are over the same images, so that ranking by the Fréchet
+distance, which few samples raise, is fair.
 
 With several data sets a trial trains on each, and its objective is the mean of the
 natural logarithms of its distances. Distances of two data sets differ by factors that
@@ -12,10 +13,9 @@ that dividing by a baseline first would change no rank. The kernel distance is u
 and can fall below 0. What is below the standard deviation that it has between real
 images, over trials, cannot be told from 0 and counts as that deviation.
 
-KerasTuner writes its state (keras_tuner/oracle.json, …), but its grid search cannot go
-on from it: the queue of the next values is not in there (1.4.8). So a search that goes
-on is played again from its beginning, and trials that are finished answer from their
-file at once. The order of proposals depends on nothing but the search space and seed.
+The order of trials depends on nothing but the search space and seed, so a search that
+resumes is played again from its beginning, and trials that are finished answer from
+their file at once.
 
 OUTPUT_DIR/tuning.json says what the folder is of, trials/000/… hold the runs, and
 trials/000/trial.json what came out of a trial:
@@ -29,12 +29,11 @@ results.csv has a row for each of them, tensorboard/ shows them on the HParams p
 best.json holds the best and the commands to train with it.
 """
 
-import contextlib
-import io
 import json
 import math
 import os
 import pathlib
+import random
 import shlex
 import shutil
 import time
@@ -72,7 +71,7 @@ DESCRIPTION = "tuning.json"
 TRIAL = "trial.json"
 _OWN_FILES = (
     "trials",
-    "keras_tuner",
+    "keras_tuner",  # of searches by version 0.1.0
     "tensorboard",
     "real",
     "results.csv",
@@ -99,9 +98,9 @@ def run_tuning(
     announce: Callable[[str], None] = lambda line: None,
     progress: Callable = silent,
 ) -> dict[str, Any]:
-    """Searches, or goes on with the search that `output_dir` holds.
+    """Searches, or resumes the search that `output_dir` holds.
 
-    Called again with the same arguments after a kill, it goes on within the run that
+    Called again with the same arguments after a kill, it resumes within the run that
     was killed. `max_trials` may grow from one call to the next.
 
     Args:
@@ -120,7 +119,7 @@ def run_tuning(
             deviation and interval are of. Not to be confused with the search's trials.
         max_images: int. At most so many pairs of each data set judge a trial.
         overwrite: bool. Whether to delete the search in `output_dir` and start anew.
-        stop_requested, announce, progress: as of
+        stop_requested, announce, progress: see
             `dermgan_tf.studies.ablation.run_ablation`.
 
     Returns:
@@ -129,11 +128,9 @@ def run_tuning(
         results, a list of what the trials' files hold, best first.
 
     Raises:
-        InputError: if KerasTuner is missing, for bad arguments or pairs, a search of
-            another configuration in the folder, no trial that did not diverge, or what
-            `train_gan` raises.
+        InputError: for bad arguments or pairs, a search of another configuration in
+            the folder, no trial that did not diverge, or what `train_gan` raises.
     """
-    keras_tuner = import_keras_tuner()
     space = _checked_space(space)
     if objective not in OBJECTIVES or search not in SEARCHES:
         raise InputError(
@@ -141,9 +138,9 @@ def run_tuning(
             f"{objective!r} and {search!r}"
         )
     if search == "random" and max_trials is None:
-        raise InputError("a random search needs a number: give --max_trials")
+        raise InputError("a random search needs a number of trials: give max_trials")
     if trials < 2 or seeds < 1:
-        raise InputError("a search needs at least 2 subsets (--trials) and 1 seed")
+        raise InputError("a search needs at least 2 subsets (trials) and 1 seed")
     training = {"loss_weights": {}, **training}
     facts = {
         # The space is searched, so its loss weights are no facts of the training.
@@ -184,7 +181,7 @@ def run_tuning(
             progress=progress,
         )
         write_hparams_space(folder / "tensorboard", space, objective)
-        _search(keras_tuner, study, space, search, max_trials, seed)
+        study.run_all(proposals(space, search, max_trials, seed))
         results = sorted(study.results, key=_rank)
         if results[0]["status"] != "completed":
             raise InputError(
@@ -193,18 +190,6 @@ def run_tuning(
         best = best_settings(results, facts, data_dirs)
         write_json(folder / "best.json", best)
         return {**best, "results": results}
-
-
-def import_keras_tuner():
-    """KerasTuner, which is an extra."""
-    try:
-        import keras_tuner
-    except ImportError as error:
-        raise InputError(
-            f"KerasTuner is missing ({error}); install it with: "
-            'pip install "dermgan_tf[tune]"'
-        ) from None
-    return keras_tuner
 
 
 def combined_objective(distances: Sequence[float], floors: Sequence[float]) -> float:
@@ -250,9 +235,24 @@ class _Study:
             for judge in judges
         ]
 
+    def run_all(self, trials: Sequence[Mapping[str, float]]) -> None:
+        """Runs as many trials; those that the folder holds come before new ones."""
+        finished = {}
+        for number in range(len(trials)):
+            file = self._folder_of(number) / TRIAL
+            if file.exists():
+                finished[number] = json.loads(file.read_text("utf-8"))[
+                    "hyperparameters"
+                ]
+        # Version 0.1.0 drew others at random: what it finished counts, and is not run
+        # again under another number.
+        left = [values for values in trials if values not in finished.values()]
+        for number in range(len(trials)):
+            self.run(number, finished[number] if number in finished else left.pop(0))
+
     def run(self, number: int, values: Mapping[str, float]) -> float | None:
         """The objective of a trial; None if its training diverged."""
-        trial = self.folder / "trials" / f"{number:03d}"
+        trial = self._folder_of(number)
         if not (trial / TRIAL).exists():
             shown = ", ".join(f"{name} {value:g}" for name, value in values.items())
             self._announce(f"trial {number}, {number + 1} of {self._total}: {shown}")
@@ -274,6 +274,9 @@ class _Study:
         rows = [csv_row(result, len(self._data)) for result in self.results]
         atomic_write(self.folder / "results.csv", csv_bytes(rows))
         return result["objective"]
+
+    def _folder_of(self, number: int) -> pathlib.Path:
+        return self.folder / "trials" / f"{number:03d}"
 
     def _train(self, trial, values) -> dict[str, Any]:
         training = switched(self._training, as_switches(values))
@@ -324,40 +327,30 @@ def as_switches(values: Mapping[str, float]) -> dict[str, Any]:
     }
 
 
-def _search(keras_tuner, study: _Study, space, search, max_trials, seed) -> None:
-    """Lets KerasTuner propose trials until none is left."""
-    base = {"grid": keras_tuner.GridSearch, "random": keras_tuner.RandomSearch}[search]
+def proposals(
+    space: Mapping[str, Sequence[float]], search: str, max_trials: int | None, seed: int
+) -> list[dict[str, float]]:
+    """The trials of a search, in order.
 
-    class Tuner(base):
-        def run_trial(self, trial, *args, **kwargs):
-            try:
-                value = study.run(int(trial.trial_id), trial.hyperparameters.values)
-            except Exception as error:  # KerasTuner would go on with the next trial
-                raise keras_tuner.errors.FatalError from error
-            if value is None:
-                raise keras_tuner.errors.FailedTrialError
-            return {study.objective: value}
-
-    hyperparameters = keras_tuner.HyperParameters()
-    for name, values in space.items():
-        hyperparameters.Choice(name, values)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):  # KerasTuner prints
-            tuner = Tuner(
-                objective=keras_tuner.Objective(study.objective, "min"),
-                max_trials=max_trials,
-                seed=seed + 1,  # 0 would take one at random
-                hyperparameters=hyperparameters,
-                tune_new_entries=False,
-                allow_new_entries=False,
-                max_consecutive_failed_trials=10**9,
-                directory=str(study.folder),
-                project_name="keras_tuner",
-                overwrite=True,  # played again; see the module's docstring
-            )
-        tuner.search(verbose=0)
-    except keras_tuner.errors.FatalError as error:
-        raise error.__cause__ from None
+    Args:
+        space: the values of each hyperparameter.
+        search: "grid", the last hyperparameter changing first, or "random", without
+            repetition.
+        max_trials: int. The most trials; None for all.
+        seed: int. Of the random search.
+    """
+    count = math.prod(map(len, space.values()))
+    places = range(count)
+    if search == "random":
+        places = random.Random(seed).sample(places, count if count < 10**6 else 10**6)
+    chosen = []
+    for place in places[:max_trials]:
+        values = {}
+        for name in reversed(space):
+            place, own = divmod(place, len(space[name]))
+            values[name] = space[name][own]
+        chosen.append({name: values[name] for name in space})
+    return chosen
 
 
 def _checked_space(space: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:

@@ -13,8 +13,6 @@ import pytest
 from tests.helpers.forked_programs import ROOT
 from tests.helpers.studies import STEPS, finish, make_inputs, start_study
 
-pytest.importorskip("keras_tuner", reason='needs pip install "dermgan_tf[tune]"')
-
 
 def start(folder, *more, afresh=False):
     return start_study(
