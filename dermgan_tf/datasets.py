@@ -9,13 +9,12 @@
 |---|---|
 | derm_phantom | drawn photographs; drawn on first use |
 | derm_photos | the photographs of an annotations.jsonl, without what cameras add |
-| derm_pairs | the pairs of a folder that prepare_pairs made |
 
-What they build is read with TensorFlow Datasets alone: `tfds.builder_from_directory`.
+What they build is read with TensorFlow Datasets alone: `tfds.builder_from_directory`,
+which opens a folder of pairs, too.
 """
 
-from dermgan_tf.pairs.derm_pairs import DermPairs
 from dermgan_tf.pairs.tfds_phantom import DermPhantom, DermPhantomConfig
 from dermgan_tf.pairs.tfds_photos import DermPhotos
 
-__all__ = ["DermPairs", "DermPhantom", "DermPhantomConfig", "DermPhotos"]
+__all__ = ["DermPhantom", "DermPhantomConfig", "DermPhotos"]

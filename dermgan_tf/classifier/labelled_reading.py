@@ -78,11 +78,8 @@ def read_labelled_splits(
     a pairs folder      the crops that `prepare_pairs` wrote.
     a patches folder    what `prepare_patches` wrote: patches of pathology are of their
         photo's condition, healthy ones of "healthy skin".
-    "tfds:NAME"         a prepared data set of TensorFlow Datasets, by name or folder,
-        with the features "image" and "label" or "condition", and perhaps "case_id",
-        "fitzpatrick" and "image_id". Without "case_id" every photo is a case.
 
-    Where a folder of classes or a data set names splits, but no validation or no test,
+    Where a folder of classes names splits, but no validation or no test,
     these are cut off train by hash of the case: about a tenth of the cases each.
 
     Args:

@@ -1,4 +1,4 @@
-"""Where labelled photographs come from: annotations, folders, pairs, patches, TFDS.
+"""Where labelled photographs come from: annotations, folders, pairs, patches.
 
 Each source is opened to a list or a stream of photos that are not yet decoded, each
 with its case, condition and split. None lets a case stand in two splits.
@@ -29,12 +29,8 @@ from dermgan_tf.photos.importers.class_folders import read_class_folders
 from dermgan_tf.photos.photo_io import (
     is_synthetic,
     read_photo,
-    read_png_text,
 )
-from dermgan_tf.photos.semantic_map import MAX_SKIN_TYPE
 from dermgan_tf.photos.vocabulary import HEALTHY
-
-TFDS_PREFIX = "tfds:"
 
 _SPLIT_NAMES = {name: name for name in SPLITS} | dict.fromkeys(
     ("val", "valid"), "validation"
@@ -102,9 +98,7 @@ def open_source(source: str | os.PathLike, case_pattern: str = "") -> PhotoSourc
     """
     name = os.fspath(source)
     in_classes = False
-    if name.startswith(TFDS_PREFIX):
-        opened = _tfds_source(name)
-    elif os.path.isfile(os.path.join(name, INFO_FILE)):
+    if os.path.isfile(os.path.join(name, INFO_FILE)):
         opened = _pairs_source(name)
     elif os.path.isfile(os.path.join(name, patches.INFO_FILE)):
         opened = _patches_source(name)
@@ -273,161 +267,6 @@ def _patches_source(data_dir: str) -> PhotoSource:
         sorted({*info.conditions, HEALTHY}),
         anonymized_ids=info.anonymized_ids,
     )
-
-
-def _tfds_source(source: str) -> PhotoSource:
-    builder = _tfds_builder(source)
-    features, splits = builder.info.features, {}
-    label = next((key for key in ("label", "condition") if key in features), None)
-    if "image" not in features or label is None:
-        raise InputError(
-            f"{source} has no features 'image' and 'label' (or 'condition'); it has: "
-            f"{', '.join(sorted(features))}"
-        )
-    left_out = []
-    for name in builder.info.splits:
-        split = _SPLIT_NAMES.get(name.lower())
-        if split is None:
-            reason = "is none of train, validation and test"
-            left_out.append(Reject(f"split {name}", reason))
-        elif split in splits:
-            raise InputError(f"{source} has two splits for {split}")
-        else:
-            splits[split] = name
-    if "train" not in splits:
-        raise InputError(f"{source} has no split 'train'")
-    if builder.info.file_format.value == "array_record":
-        raise InputError(
-            f"{source} is stored as array_record, which TensorFlow alone "
-            f"cannot read: build it with --file_format=tfrecord"
-        )
-    names = getattr(features[label], "names", None)
-    total = sum(builder.info.splits[name].num_examples for name in splits.values())
-    return PhotoSource(
-        source,
-        _cases_apart(source, _tfds_photos(source, builder, label, splits)),
-        total,
-        names or _tfds_texts(builder, label, splits),
-        left_out=left_out,
-    )
-
-
-def _tfds_builder(source: str):
-    import tensorflow_datasets as tfds
-
-    import dermgan_tf.datasets  # noqa: F401 - registers derm_phantom and others
-
-    name = source.removeprefix(TFDS_PREFIX)
-    try:
-        if os.path.isdir(name):
-            return tfds.builder_from_directory(name)
-        builder = tfds.builder(name)
-        prepared = builder.data_path.exists()
-    except Exception as error:  # of many kinds: unknown name, no metadata, no network
-        text = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(f"{source} cannot be opened: {text}") from error
-    if not prepared:
-        raise InputError(
-            f"{source} is not prepared at {builder.data_path}: run "
-            f"`tfds build {name} --imports=dermgan_tf.datasets`, or give its folder"
-        )
-    return builder
-
-
-def _tfds_examples(builder, split: str, keys: Iterable[str]) -> Iterator[dict]:
-    """Yields the named features, images as encoded bytes, in the order of storage."""
-    import tensorflow_datasets as tfds
-
-    image = {"image": tfds.decode.SkipDecoding()} if "image" in keys else None
-    return builder.as_dataset(
-        split=split,
-        shuffle_files=False,
-        decoders=tfds.decode.PartialDecoding(dict.fromkeys(keys, True), image),
-        read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
-    ).as_numpy_iterator()
-
-
-def _tfds_texts(builder, label: str, splits: dict[str, str]) -> list[str]:
-    """The conditions that occur, where they are texts."""
-    return sorted(
-        {
-            example[label].decode()
-            for name in splits.values()
-            for example in _tfds_examples(builder, name, [label])
-        }
-    )
-
-
-def _tfds_photos(
-    source: str, builder, label: str, splits: dict[str, str]
-) -> Iterator[LabelledPhoto]:
-    import tensorflow as tf
-
-    features = builder.info.features
-    names = getattr(features[label], "names", None)
-    more = ("case_id", "fitzpatrick", "image_id", "source")
-    keys = ["image", label, *(key for key in more if key in features)]
-    for split, name in splits.items():
-        examples = _tfds_examples(builder, name, keys)
-        try:
-            for i, example in enumerate(examples):
-                # Labels below 0 mean "not labelled" in TensorFlow Datasets.
-                value, unlabelled = example[label], False
-                if names:
-                    unlabelled = value < 0
-                    condition = names[max(value, 0)]
-                else:
-                    condition = value.decode()
-                own = f"{split}/{i}"
-                case = _as_text(example.get("case_id", own))
-                yield LabelledPhoto(
-                    f"{split}/{_as_text(example['image_id'])}/{i}"
-                    if "image_id" in example
-                    else own,
-                    case,
-                    condition,
-                    int(example.get("fitzpatrick", 0)),
-                    _cut(split, case, set(splits)),
-                    functools.partial(
-                        _decode_tfds, features["image"], example, unlabelled
-                    ),
-                )
-        except tf.errors.OpError as error:
-            text = str(error).strip().splitlines()[0]
-            raise InputError(
-                f"{source}: split {name!r} is damaged: {text}; build it again"
-            ) from error
-
-
-def _decode_tfds(feature, example: dict, unlabelled: bool) -> np.ndarray:
-    import tensorflow as tf
-
-    data = example["image"]
-    try:
-        text = read_png_text(data)
-    except InputError as error:
-        raise InputError(cause(error, "PNG bytes")) from None
-    if _as_text(example.get("source", "")) == "synthetic" or (
-        text.get("synthetic", "").strip().lower() == "true"
-    ):
-        raise SyntheticImage("is a synthetic image")
-    if unlabelled:
-        raise InputError("has no label")
-    fitzpatrick = int(example.get("fitzpatrick", 0))
-    if not 0 <= fitzpatrick <= MAX_SKIN_TYPE:
-        raise InputError(f"unknown Fitzpatrick skin type {fitzpatrick}")
-    try:
-        image = np.asarray(feature.decode_example(data))
-    except (tf.errors.OpError, ValueError) as error:
-        text = str(error).strip().splitlines()[0]
-        raise InputError(f"cannot be decoded: {text}") from None
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] not in (1, 3):
-        raise InputError(f"is {image.dtype} {list(image.shape)}; want uint8 RGB")
-    return np.broadcast_to(image, (*image.shape[:2], 3))
-
-
-def _as_text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def _read_file(path: str | os.PathLike) -> np.ndarray:

@@ -6,7 +6,7 @@ from pipelines.shared import program
 from pipelines.shared.device_flags import define_precision_flags
 from pipelines.shared.id_flags import define_id_flags, id_salt
 
-SOURCES = ("annotations", "image_dir", "data_dir", "tfds")
+SOURCES = ("annotations", "image_dir", "data_dir")
 # Flags that go to `train_classifier` under their own names.
 TRAINING = (
     "steps",
@@ -41,13 +41,10 @@ def define_source_flags():
         "Folder of pairs, as from prepare_pairs: trains on crops. Or of patches, as "
         "from prepare_patches: pathology against healthy skin.",
     )
-    flags.DEFINE_string(
-        "tfds", None, "Prepared data set of TensorFlow Datasets: its name or folder."
-    )
     flags.register_multi_flags_validator(
         SOURCES,
         lambda values: sum(map(bool, values.values())) == 1,
-        "give one of --annotations, --image_dir, --data_dir and --tfds",
+        "give one of --annotations, --image_dir and --data_dir",
     )
     flags.DEFINE_list(
         "conditions",
@@ -232,7 +229,7 @@ def starting_weights(args):
 
 
 def read_photographs(args):
-    source = args.annotations or args.image_dir or args.data_dir or f"tfds:{args.tfds}"
+    source = args.annotations or args.image_dir or args.data_dir
     conditions = [n.strip() for n in args.conditions] if args.conditions else None
     return read_splits(source, args, conditions, args.case_pattern)
 

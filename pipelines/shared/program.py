@@ -160,8 +160,7 @@ def _without_paths(name: str, value: Any) -> Any:
         return f"{value.partition('=')[0]}={HIDDEN}"
     if name in NAMES_OR_PATHS:
         return HIDDEN if os.sep in value or os.path.exists(value) else value
-    in_folder = name == "tfds" and os.path.isdir(value)  # else a data set's name
-    if in_folder or name in PATHS or name.endswith(PATH_ENDINGS):
+    if name in PATHS or name.endswith(PATH_ENDINGS):
         return HIDDEN
     return value
 

@@ -8,7 +8,6 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
-import tensorflow_datasets as tfds
 from PIL import Image
 
 from dermgan_tf.classifier.labelled_reading import labelled_crops, read_labelled_splits
@@ -481,135 +480,6 @@ def test_crops_come_with_condition_and_case_and_synthetic_ones_are_refused(tmp_p
         labelled_crops(data, "validation")
 
 
-# --- TensorFlow Datasets ---
-
-
-def make_tfds(folder, splits, features):
-    """A data set of {split: examples}, as TensorFlow Datasets reads it."""
-    folder.mkdir()
-    features = tfds.features.FeaturesDict(features)
-    infos = []
-    for split, examples in splits.items():
-        path = folder / f"photos-{split}.tfrecord-00000-of-00001"
-        with tf.io.TFRecordWriter(str(path)) as writer:
-            for example in examples:
-                writer.write(features.serialize_example(example))
-        infos.append(
-            tfds.core.SplitInfo(name=split, shard_lengths=[len(examples)], num_bytes=1)
-        )
-    tfds.folder_dataset.write_metadata(
-        data_dir=folder,
-        features=features,
-        split_infos=infos,
-        version="1.0.0",
-        check_data=False,
-    )
-    return f"tfds:{folder}"
-
-
-LABEL = {
-    "image": tfds.features.Image(shape=(None, None, 3)),
-    "label": tfds.features.ClassLabel(names=["none", *CONDITIONS]),
-}
-
-
-def test_tfds_with_cases_and_splits_of_its_own(tmp_path):
-    features = {
-        "image": tfds.features.Image(shape=(None, None, 3)),
-        "condition": tfds.features.Text(),
-        "case_id": tfds.features.Text(),
-        "fitzpatrick": tfds.features.Scalar(np.int32),
-        "unused": tfds.features.Text(),
-    }
-
-    def example(i):
-        return {
-            "image": png(i),
-            "condition": CONDITIONS[i % 2],
-            "case_id": f"c{i}",
-            "fitzpatrick": i,
-            "unused": "x",
-        }
-
-    named = {
-        "train": [example(i) for i in range(4)],
-        "val": [example(4), example(5)],
-        "test": [example(6)],
-        "more": [example(6)],
-    }
-    source = make_tfds(tmp_path / "named", named, features)
-    splits, rejects = read_labelled_splits(source, 16)
-    assert {s: split.cases.tolist() for s, split in splits.items()} == {
-        "train": ["c0", "c1", "c2", "c3"],
-        "validation": ["c4", "c5"],
-        "test": ["c6"],
-    }
-    assert splits["train"].labels.tolist() == [0, 1, 0, 1]
-    assert splits["train"].skin_types.tolist() == [0, 1, 2, 3]
-    assert [reject.item for reject in rejects] == ["split more"]  # told, not counted
-    means = picture(3).reshape(16, 3, 16, 4, 3).mean(axis=(1, 3))
-    assert abs(splits["train"].images[3] - means).max() <= 0.51
-    named["test"].append(example(2))
-    source = make_tfds(tmp_path / "leak", named, features)
-    with pytest.raises(InputError, match="case 'c2' is in two splits, train .* test"):
-        read_labelled_splits(source, 16)
-
-
-def test_tfds_without_cases_is_cut_by_index_and_bad_photos_are_listed(tmp_path):
-    examples = [{"image": png(i), "label": 1 + i % 2} for i in range(30)]
-    examples[3]["image"] = examples[3]["image"][:200]
-    examples[4]["image"] = b"<html>"
-    examples[5]["label"] = -1
-    source = make_tfds(tmp_path / "photos", {"train": examples}, LABEL)
-    splits, rejects = read_labelled_splits(source, 16)
-    assert [reject.item for reject in rejects] == ["train/3", "train/4", "train/5"]
-    reasons = [reject.reason for reject in rejects]
-    assert reasons[0].startswith("is a damaged PNG")
-    assert reasons[1].startswith("cannot be decoded")
-    assert reasons[2] == "has no label"
-    for name, split in splits.items():
-        good = [i for i in range(30) if i not in (3, 4, 5)]
-        expected = [f"train/{i}" for i in good if split_of_case(f"train/{i}") == name]
-        assert split.cases.tolist() == expected
-        assert split.conditions == CONDITIONS  # "none" never occurs
-    assert set(splits) == {"train", "validation", "test"}
-
-
-def test_tfds_that_cannot_be_used_says_why(tmp_path):
-    features = {"image": LABEL["image"], "kind": tfds.features.Text()}
-    one = [{"image": png(0), "kind": "x"}]
-    for source, message in (
-        (make_tfds(tmp_path / "a", {"train": one}, features), "it has: image, kind$"),
-        (
-            make_tfds(tmp_path / "b", {"test": [{"image": png(0), "label": 1}]}, LABEL),
-            "no split 'train'",
-        ),
-        ("tfds:no_such_data_set", "cannot be opened"),
-        (f"tfds:{tmp_path}", "cannot be opened"),
-    ):
-        with pytest.raises(InputError, match=message):
-            read_labelled_splits(source, 16)
-
-
-def test_tfds_in_a_format_that_tensorflow_alone_cannot_read(tmp_path):
-    examples = {"train": [{"image": png(i), "label": 1 + i} for i in range(2)]}
-    source = make_tfds(tmp_path / "photos", examples, LABEL)
-    path = tmp_path / "photos/dataset_info.json"
-    told = json.loads(path.read_text())
-    path.write_text(json.dumps({**told, "fileFormat": "array_record"}))
-    with pytest.raises(InputError, match="array_record.*--file_format=tfrecord"):
-        read_labelled_splits(source, 16)
-
-
-def test_a_damaged_tfds_shard_is_named(tmp_path):
-    examples = [{"image": png(i), "label": 1 + i % 2} for i in range(4)]
-    source = make_tfds(tmp_path / "photos", {"train": examples}, LABEL)
-    shard = next((tmp_path / "photos").glob("*tfrecord*"))
-    shard.write_bytes(shard.read_bytes()[:-30])
-    with pytest.raises(InputError, match="split 'train' is damaged"):
-        read_labelled_splits(source, 16)
-
-
 # --- Planted leaks ---
 
 
@@ -624,12 +494,8 @@ def test_a_synthetic_photo_is_refused_in_every_split(tmp_path, number):
 def test_a_synthetic_image_is_refused_whatever_the_source(tmp_path):
     folder = class_folders(tmp_path / "classes", train=2, test=1)
     (folder / "test" / "eczema" / "leak.png").write_bytes(png(1, SYNTHETIC))
-    examples = [{"image": png(i), "label": 1 + i % 2} for i in range(4)]
-    leak = {"image": png(9, SYNTHETIC), "label": 1}
-    data = {"train": examples, "test": [leak]}
     for source in (
         folder,
-        make_tfds(tmp_path / "tfds", data, LABEL),
         make_pairs(tmp_path / "train", ["train"] * 3 + ["test"], {1: "synthetic"}),
         make_pairs(tmp_path / "test", ["train"] * 3 + ["test"], {3: "synthetic"}),
     ):

@@ -15,7 +15,6 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from dermgan_tf import datasets
-from dermgan_tf.classifier.labelled_sources import TFDS_PREFIX, open_source
 from dermgan_tf.errors import InputError
 from dermgan_tf.pairs.pairs import pair_features, read_pairs
 from dermgan_tf.pairs.prepare import prepare_pairs
@@ -144,7 +143,7 @@ def test_every_feature_of_every_set_is_documented(tmp_path):
     assert set(datasets.DermPhantom.builder_configs) == {
         f"{n}_conditions_{size}" for n in (8, 27) for size in (64, 128, 256)
     }
-    for name in ("derm_phantom/27_conditions_256", "derm_photos", "derm_pairs"):
+    for name in ("derm_phantom/27_conditions_256", "derm_photos"):
         info = tfds.builder(name, data_dir=tmp_path).info
         assert "split" in info.description.lower() and not info.as_proto.location.urls
         assert info.supervised_keys and info.version == "1.0.0"
@@ -398,15 +397,14 @@ def pairs(tmp_path_factory):
     return make_tiny_pairs(tmp_path_factory.mktemp("clinic") / "tiny")
 
 
-def test_pairs_are_those_of_the_folder(tmp_path, pairs):
-    builder = built("derm_pairs/tiny", tmp_path, pairs=pairs)
-    in_place = tfds.builder_from_directory(pairs)
+def test_pairs_are_a_set_where_they_lie(pairs):
+    builder = tfds.builder_from_directory(pairs)
     ours = pair_features(VOCABULARY, 64)
-    for features in (builder.info.features, in_place.info.features):
-        assert features.get_tensor_info() == ours.get_tensor_info()
-        assert features.get_serialized_info() == ours.get_serialized_info()
-        assert features["condition"].names == list(VOCABULARY)
-        assert features["box_conditions"].feature.names == list(VOCABULARY)
+    features = builder.info.features
+    assert features.get_tensor_info() == ours.get_tensor_info()
+    assert features.get_serialized_info() == ours.get_serialized_info()
+    assert features["condition"].names == list(VOCABULARY)
+    assert features["box_conditions"].feature.names == list(VOCABULARY)
     for split, those in examples(builder).items():
         expected = {pair["image_id"]: pair for pair in read_pairs(pairs, split)}
         assert len(those) == len(expected)
@@ -419,26 +417,6 @@ def test_pairs_are_those_of_the_folder(tmp_path, pairs):
             assert example["source"].decode() == pair["source"]
             conditions = [VOCABULARY.conditions[k] for k in example["box_conditions"]]
             assert tuple(conditions) == pair["box_conditions"]
-    # Without the folder it was made of, sizes and conditions are still known.
-    alone = tfds.builder("derm_pairs/tiny", data_dir=tmp_path)
-    assert alone.info.features["image"].shape == (64, 64, 3)
-    (semantic_map, image), *_ = alone.as_dataset(split="train", as_supervised=True)
-    assert semantic_map.shape == image.shape == (64, 64, 3)
-
-
-def test_pairs_that_cannot_be_used_say_why(tmp_path, pairs):
-    with pytest.raises(InputError, match="give pairs=FOLDER"):
-        built("derm_pairs", tmp_path)
-    with pytest.raises(InputError, match="is not a folder of pairs"):
-        built("derm_pairs", tmp_path, pairs=tmp_path)
-    broken = make_tiny_pairs(tmp_path / "broken", cases=10, seed=1)
-    built("derm_pairs/x", tmp_path / "sets", pairs=pairs)
-    with pytest.raises(InputError, match="derm_pairs/x.* of another input"):
-        built("derm_pairs/x", tmp_path / "sets", pairs=broken)
-    shard = next(broken.glob("*train.tfrecord*"))
-    shard.write_bytes(shard.read_bytes()[:-40])
-    with pytest.raises(InputError, match="train.tfrecord-00000-of-00001 has .* bytes"):
-        built("derm_pairs", tmp_path / "sets", pairs=broken)
 
 
 # --- Processes ---
@@ -481,12 +459,11 @@ def run(*arguments):
     return process.stdout
 
 
-def test_tfds_build_makes_sets_that_other_readers_open(tmp_path, pairs):
+def test_tfds_build_makes_sets_that_other_readers_open(tmp_path):
     path = clinic(tmp_path / "clinic", cases=4)
     output = tfds_build(
         "derm_phantom/8_conditions_64/cases=6",
         f"derm_photos/mine/annotations={path}",
-        f"derm_pairs/tiny/pairs={pairs}",
         "--imports=dermgan_tf.datasets",
         f"--data_dir={tmp_path / 'sets'}",
     )
@@ -495,14 +472,12 @@ def test_tfds_build_makes_sets_that_other_readers_open(tmp_path, pairs):
         for name in (
             "derm_phantom/8_conditions_64_6_cases",
             "derm_photos/mine",
-            "derm_pairs/tiny",
         )
     ]
     phantom = case_plan(6, phantom_vocabulary(8), 0)
     expected = [
         (sum(case.num_photos for case in phantom), list(phantom_vocabulary(8))),
         (8, sorted(CONDITIONS)),
-        (15, list(VOCABULARY)),
     ]
     for folder, (count, names) in zip(folders, expected, strict=True):
         name = folder.relative_to(tmp_path / "sets").as_posix()
@@ -511,20 +486,10 @@ def test_tfds_build_makes_sets_that_other_readers_open(tmp_path, pairs):
         assert builder.info.features["condition"].names == names
         assert sum(map(len, examples(builder).values())) == count
         assert "dermgan_tf" not in (folder / "features.json").read_text()
-        # And for train_classifier --tfds=FOLDER.
-        source = open_source(f"{TFDS_PREFIX}{folder}")
-        photos = list(source.photos)
-        assert len(photos) == source.total == count
-        assert set(source.conditions) == set(names)
-        for photo in photos[:3]:
-            assert photo.read().dtype == np.uint8 and photo.condition in names
-        assert {photo.split for photo in photos} <= set(SPLITS)
 
 
 @pytest.mark.slow
-def test_a_classifier_trains_on_a_built_set_and_others_read_it_without_our_code(
-    tmp_path,
-):
+def test_others_read_a_built_set_without_our_code(tmp_path):
     builder = built("derm_phantom/8_conditions_64", tmp_path, cases=60)
     info = builder.info
     assert run("-c", READ, builder.data_dir).split(maxsplit=3) == [
@@ -533,13 +498,3 @@ def test_a_classifier_trains_on_a_built_set_and_others_read_it_without_our_code(
         "3",
         ",".join(info.features["condition"].names) + "\n",
     ]
-    settings = {"architecture": "small_conv", "image_size": 32, "batch_size": 8}
-    settings |= {"steps": 8, "frozen_steps": 2, "validate_every": 4}
-    output = run(
-        *("-m", "pipelines.train_classifier", f"--tfds={builder.data_dir}"),
-        *(f"--{name}={value}" for name, value in settings.items()),
-        f"--output_dir={tmp_path / 'classifier'}",
-    )
-    counts = [f"{info.splits[s].num_examples} {s}" for s in SPLITS]
-    assert f"images                  {', '.join(counts)}" in output
-    assert (tmp_path / "classifier" / "predictions").is_dir()

@@ -20,7 +20,6 @@ PROGRAM = textwrap.dedent(
         flags.DEFINE_string("weights", "imagenet", "A name or a file.")
         flags.DEFINE_list("gan_data_dir", [], "Folders.")
         flags.DEFINE_multi_string("arm", [], "NAME=FILE,FILE")
-        flags.DEFINE_string("tfds", None, "A name or a folder.")
         flags.DEFINE_string("condition", "SK/ISK", "No path.")
     def main(args):
         if args.fail == "input":
@@ -61,7 +60,6 @@ def test_flags_are_recorded_without_paths(tmp_path):
         "--gan_data_dir=/Roe/a,b/c/",
         "--arm=base=/Roe/1/x.csv,Roe/2/y.csv",
         "--arm=other=z.csv",
-        "--tfds=derm_phantom/8_conditions_128",
     )
     told = ast.literal_eval(done.stdout.split(maxsplit=2)[2])
     assert told == {
@@ -71,10 +69,8 @@ def test_flags_are_recorded_without_paths(tmp_path):
         "weights": "(a path)",
         "gan_data_dir": ["(a path)", "(a path)"],
         "arm": ["base=(a path)", "other=(a path)"],
-        "tfds": "derm_phantom/8_conditions_128",
         "condition": "SK/ISK",
     }
-    assert "Roe" not in run(f"--tfds={folder}").stdout
     assert "'weights': 'imagenet'" in run().stdout
 
 
