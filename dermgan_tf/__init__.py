@@ -9,6 +9,7 @@ TensorFlow in each.
 import importlib
 from typing import TYPE_CHECKING
 
+from dermgan_tf.saved_classes import register_saved_classes
 from dermgan_tf.version import __version__
 
 # Public name -> the module that defines it. A module may also be public as a whole.
@@ -22,7 +23,7 @@ _NAMES = {
     "roi_mask": "photos.semantic_map",
     "ResizeConv2D": "layers.resize_conv2d",
     "build_generator": "models.dermgan.networks",
-    "build_discriminator": "models.dermgan.discriminator",
+    "build_discriminator": "models.dermgan.networks",
     "DermGAN": "models.dermgan.model",
     "PhotoAnnotation": "photos.annotations",
     "read_annotations": "photos.annotations",
@@ -76,6 +77,8 @@ if TYPE_CHECKING:  # what editors and type checkers see
         roi_mask,
     )
     from dermgan_tf.photos.vocabulary import DERMGAN_CONDITIONS, Vocabulary
+
+register_saved_classes()
 
 
 def __getattr__(name: str):

@@ -117,6 +117,8 @@ class AdversarialModel(keras.Model):
         )
 
     def get_compile_config(self):
+        if not self.compiled:
+            return None
         return {
             **{
                 f"{player}_optimizer": keras.saving.serialize_keras_object(
@@ -126,6 +128,7 @@ class AdversarialModel(keras.Model):
             },
             "loss_weights": self.lambdas,
             "jit_compile": self.jit_compile,
+            "steps_per_execution": self.steps_per_execution,
         }
 
     def compile_from_config(self, config):
