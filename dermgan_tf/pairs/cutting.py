@@ -1,4 +1,7 @@
-"""Cuts a photo into pairs, or into patches of two domains."""
+"""One photo to its pairs or its patches: windows are chosen, cut and mapped.
+
+Worker processes do this; they import neither TensorFlow nor Keras.
+"""
 
 import dataclasses
 import math
@@ -10,10 +13,8 @@ import numpy as np
 
 from dermgan_tf.errors import InputError, Reject
 from dermgan_tf.pairs import windows
-from dermgan_tf.pairs import windows as crops
 from dermgan_tf.pairs.jobs import PhotoJob
-from dermgan_tf.pairs.sources import AnnotatedPhoto, LoadedPhoto, Scene
-from dermgan_tf.pairs.windows import PatchFinder, Shares, Window
+from dermgan_tf.pairs.sources import LoadedPhoto, Scene, rejected
 from dermgan_tf.photos.semantic_map import Roi, encode_semantic_map
 from dermgan_tf.photos.skin_tone import skin_mask
 from dermgan_tf.photos.vocabulary import HEALTHY, Vocabulary
@@ -22,6 +23,8 @@ from dermgan_tf.photos.vocabulary import HEALTHY, Vocabulary
 MAX_ENLARGEMENT = 2.0
 # Skin is looked for at this resolution (longer side, pixels): enough to place a window.
 SKIN_RESOLUTION = 192
+# Settings of a PNG that is written fast; its strategy follows.
+_FAST = cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY
 _HEALTHY = 1  # a random stream of its own, mixed into the seed
 
 
@@ -66,15 +69,7 @@ def pairs_of_photo(
             )
     # One bad photo must not end the run, whatever its decoder raises.
     except Exception as error:
-        reason = str(error) or type(error).__name__
-        if isinstance(error, MemoryError):
-            reason = "takes more memory than there is"
-        elif not isinstance(error, InputError):
-            reason = f"{type(error).__name__}: {error}"
-        if isinstance(photo, AnnotatedPhoto):  # the item names the file already
-            reason = reason.removeprefix(f"{photo.path}: ")
-        outcome = PhotoPairs(job.image_id, job.split)
-        outcome.reject = Reject(photo.name, " ".join(reason.split()))
+        outcome = PhotoPairs(job.image_id, job.split, reject=rejected(photo, error))
     return outcome
 
 
@@ -156,9 +151,9 @@ def _pair(
     semantic_map = encode_semantic_map(image_size, loaded.fitzpatrick, rois, vocabulary)
     crop = windows.cut(loaded.photo, window, image_size)
     return {
-        "image": _encode_png(crop, cv2.IMWRITE_PNG_STRATEGY_RLE),
+        "image": _png(crop, *_FAST, cv2.IMWRITE_PNG_STRATEGY_RLE),
         # Its equal rows are found as long repetitions.
-        "semantic_map": _encode_png(semantic_map, cv2.IMWRITE_PNG_STRATEGY_DEFAULT),
+        "semantic_map": _png(semantic_map, *_FAST, cv2.IMWRITE_PNG_STRATEGY_DEFAULT),
         "image_id": job.image_id,
         "case_id": job.case_id,
         "condition": condition,
@@ -188,21 +183,6 @@ def _skin(photo: np.ndarray, rois: Sequence[Roi]) -> np.ndarray:
     return skin_mask(photo, rois)
 
 
-def _encode_png(image: np.ndarray, strategy: int) -> bytes:
-    """PNG by OpenCV: ten times as fast as Pillow for a seventh more bytes."""
-    # Training decodes each pair many times. Of all filters this one is undone fastest.
-    settings = [
-        cv2.IMWRITE_PNG_FILTER,
-        cv2.IMWRITE_PNG_FILTER_UP,
-        cv2.IMWRITE_PNG_COMPRESSION,
-        1,
-        cv2.IMWRITE_PNG_STRATEGY,
-        strategy,
-    ]
-    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    return cv2.imencode(".png", bgr, settings)[1].tobytes()
-
-
 @dataclasses.dataclass
 class PhotoPatches:
     """What became of one photo: its patches by domain, or a reason for having none."""
@@ -217,7 +197,7 @@ def patches_of_photo(
     job: PhotoJob,
     image_size: int,
     patches_per_photo: int,
-    shares: Mapping[str, Shares],
+    shares: Mapping[str, windows.Shares],
     healthy_margin: float,
     seed: int,
 ) -> PhotoPatches:
@@ -233,18 +213,15 @@ def patches_of_photo(
         rng = np.random.default_rng([seed, int(job.image_id, 16)])
         grown = _grown(scene.pathology, healthy_margin)
         finders = {
-            "pathology": PatchFinder(scene.skin, scene.pathology, image_size, rng),
-            "healthy": PatchFinder(scene.skin, grown, image_size, rng),
+            "pathology": windows.PatchFinder(
+                scene.skin, scene.pathology, image_size, rng
+            ),
+            "healthy": windows.PatchFinder(scene.skin, grown, image_size, rng),
         }
         _cut_patches(outcome, scene, finders, image_size, patches_per_photo, shares)
     # One bad photo must not end the run, whatever its decoder raises.
     except Exception as error:
-        reason = str(error) or type(error).__name__
-        if not isinstance(error, InputError):
-            reason = f"{type(error).__name__}: {error}"
-        reason = reason.removeprefix(f"{job.photo.path}: ")
-        reject = Reject(job.photo.name, " ".join(reason.split()))
-        outcome = PhotoPatches(job, reject=reject)
+        outcome = PhotoPatches(job, reject=rejected(job.photo, error))
     return outcome
 
 
@@ -260,38 +237,38 @@ def _grown(mask: np.ndarray, margin: float) -> np.ndarray:
 def _cut_patches(
     outcome: PhotoPatches,
     scene: Scene,
-    finders: Mapping[str, PatchFinder],
+    finders: Mapping[str, windows.PatchFinder],
     image_size: int,
     patches_per_photo: int,
-    shares: Mapping[str, Shares],
+    shares: Mapping[str, windows.Shares],
 ) -> None:
     sides: list[int] = []
     for domain, finder in finders.items():
-        windows: list[Window] = []
+        found: list[windows.Window] = []
         for i in range(patches_per_photo):
             side = sides[i % len(sides)] if sides else None
             window = finder.find(shares[domain], side)
-            if window is not None and window not in windows:
-                windows.append(window)
-        sides = sides or [window.side for window in windows]
-        if windows:
+            if window is not None and window not in found:
+                found.append(window)
+        sides = sides or [window.side for window in found]
+        if found:
             # Of the pathology itself, not of what lies around it.
-            shown = [finders["pathology"].shares_in(window) for window in windows]
-            outcome.sides[domain] = [window.side for window in windows]
+            shown = [finders["pathology"].shares_in(window) for window in found]
+            outcome.sides[domain] = [window.side for window in found]
             outcome.patches[domain] = [
                 _patch(outcome.job, scene, window, share, image_size)
-                for window, share in zip(windows, shown, strict=True)
+                for window, share in zip(found, shown, strict=True)
             ]
 
 
 def _patch(job, scene, window, shares, image_size) -> dict[str, Any]:
     twin = scene.twin if shares[1] > 0 else None
     mask = scene.pathology.astype(np.uint8) * 255
-    mask = crops.cut(mask, window, image_size)
+    mask = windows.cut(mask, window, image_size)
     return {
-        "image": _png(crops.cut(scene.photo, window, image_size)),
+        "image": _png(windows.cut(scene.photo, window, image_size)),
         "mask": _png(np.where(mask > 127, 255, 0).astype(np.uint8)),
-        "twin": [] if twin is None else [_png(crops.cut(twin, window, image_size))],
+        "twin": [] if twin is None else [_png(windows.cut(twin, window, image_size))],
         "image_id": job.image_id,
         "case_id": job.case_id,
         "condition": job.photo.condition,
@@ -302,9 +279,10 @@ def _patch(job, scene, window, shares, image_size) -> dict[str, Any]:
     }
 
 
-def _png(image: np.ndarray) -> bytes:
+def _png(image: np.ndarray, *settings: int) -> bytes:
+    """PNG by OpenCV: ten times as fast as Pillow for a seventh more bytes."""
     if image.ndim == 3:
         image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    # Training decodes each patch many times. Of all filters this one is undone fastest.
-    settings = [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
+    # Training decodes each image many times. Of all filters this one is undone fastest.
+    settings = cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP, *settings
     return cv2.imencode(".png", image, settings)[1].tobytes()

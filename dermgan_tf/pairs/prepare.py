@@ -1,4 +1,9 @@
-"""Prepares a folder of pairs, or of patches, from photos, with several processes."""
+"""Prepares a folder of pairs, or of patches, from photos.
+
+Worker processes read and cut photos; they import neither TensorFlow nor Keras. The
+parent only serializes what they return, so that one writer decides order and shards.
+A photo whose decoder crashes its process is a bad photo like others.
+"""
 
 import contextlib
 import dataclasses
@@ -18,6 +23,8 @@ from dermgan_tf.errors import (
     write_rejects,
 )
 from dermgan_tf.output_folder import output_folder
+from dermgan_tf.pairs import pairs as pairs_folder
+from dermgan_tf.pairs import patches as patches_folder
 from dermgan_tf.pairs.cutting import (
     PhotoPairs,
     PhotoPatches,
@@ -25,14 +32,7 @@ from dermgan_tf.pairs.cutting import (
     patches_of_photo,
 )
 from dermgan_tf.pairs.jobs import PhotoJob, photo_jobs, photo_outcomes
-from dermgan_tf.pairs.pairs import FORMAT_VERSION, INFO_FILE
-from dermgan_tf.pairs.patches import (
-    DATASET_NAME,
-    DOMAIN_SPLITS,
-    SPLITS,
-    patch_features,
-)
-from dermgan_tf.pairs.records import PairsWriter, RecordsFormat, RecordsWriter
+from dermgan_tf.pairs.records import PairsWriter, PatchesWriter
 from dermgan_tf.pairs.sources import (
     AnnotatedPhoto,
     MaskedPhoto,
@@ -197,7 +197,13 @@ def write_pairs(
         )
     if beam_run is None:
         writer = PairsWriter(folder, vocabulary, image_size)
-        outcomes = photo_outcomes(work, jobs, _lost, workers, crash_safe)
+        outcomes = photo_outcomes(
+            work,
+            jobs,
+            lambda job, reject: PhotoPairs(job.image_id, job.split, reject=reject),
+            workers,
+            crash_safe,
+        )
         shown = progress(outcomes, total=len(jobs), desc="cutting")
     else:
         from dermgan_tf.pairs.beam import BeamPairs
@@ -219,7 +225,7 @@ def write_pairs(
     if not summary.crops:
         raise InputError("none of the photos has a ROI: there is nothing to cut")
     info = {
-        "format_version": FORMAT_VERSION,
+        "format_version": pairs_folder.FORMAT_VERSION,
         "vocabulary": list(vocabulary),
         "image_size": image_size,
         "source": "+".join(sorted(summary.sources)),
@@ -232,10 +238,7 @@ def write_pairs(
         **({"anonymized_ids": True} if id_salt else {}),
         **writer.finish(),
     }
-    write_rejects(folder / "rejects.csv", rejects)
-    (folder / INFO_FILE).write_text(
-        json.dumps(info, indent=2, ensure_ascii=False) + "\n", "utf-8"
-    )
+    _write_record(folder / pairs_folder.INFO_FILE, info, rejects)
     for split in info["crops"]:
         sheet = summary.sheet(split, vocabulary)
         (folder / f"sheet_{split}.png").write_bytes(photo_io.encode_png(sheet))
@@ -269,8 +272,12 @@ def _of_training_cases(jobs: list[PhotoJob], count: int, seed: int) -> list[Phot
     return [job for job in jobs if job.split != "train" or job.photo.case_id in chosen]
 
 
-def _lost(job: PhotoJob, reject: Reject) -> PhotoPairs:
-    return PhotoPairs(job.image_id, job.split, reject=reject)
+def _write_record(
+    path: pathlib.Path, info: dict[str, Any], rejects: Sequence[Reject]
+) -> None:
+    """What a folder says of itself, and rejects.csv beside it."""
+    write_rejects(path.with_name("rejects.csv"), rejects)
+    path.write_text(json.dumps(info, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
 
 # Healthy windows keep this distance from pathology, as a share of the photo's shorter
@@ -278,13 +285,6 @@ def _lost(job: PhotoJob, reject: Reject) -> PhotoPairs:
 HEALTHY_MARGIN = 0.04
 IMAGE_SIZES = (16, 32, 64, 128, 256, 512)
 DEFAULT_SHARES = {"healthy": HEALTHY_SHARES, "pathology": PATHOLOGY_SHARES}
-PATCHES = RecordsFormat(
-    name=DATASET_NAME,
-    splits=DOMAIN_SPLITS,
-    unit="patches",
-    description="Patches of healthy skin and of pathology, with its masks.",
-    homepage="https://doi.org/10.1007/978-3-030-58309-5_15",  # Furger et al. 2020
-)
 
 
 def prepare_patches(
@@ -405,9 +405,15 @@ def write_patches(
         healthy_margin=healthy_margin,
         seed=seed,
     )
-    writer = RecordsWriter(folder, patch_features(image_size), PATCHES)
+    writer = PatchesWriter(folder, image_size)
     total, summary = len(jobs) + len(rejects), PatchesSummary()
-    outcomes = photo_outcomes(work, jobs, _lost_patches, workers, crash_safe)
+    outcomes = photo_outcomes(
+        work,
+        jobs,
+        lambda job, reject: PhotoPatches(job, reject=reject),
+        workers,
+        crash_safe,
+    )
     with contextlib.closing(outcomes):
         for outcome in progress(outcomes, total=len(jobs), desc="cutting"):
             if outcome.reject:
@@ -419,7 +425,7 @@ def write_patches(
     check_reject_fraction(rejects, total, max_reject_fraction, "the photos")
     summary.require_both_domains(shares)
     info = {
-        "format_version": patches.FORMAT_VERSION,
+        "format_version": patches_folder.FORMAT_VERSION,
         "image_size": image_size,
         "seed": seed,
         "patches_per_photo": patches_per_photo,
@@ -430,15 +436,8 @@ def write_patches(
         **({"anonymized_ids": True} if id_salt else {}),
         **writer.finish(),
     }
-    write_rejects(folder / "rejects.csv", rejects)
-    (folder / patches.INFO_FILE).write_text(
-        json.dumps(info, indent=2, ensure_ascii=False) + "\n", "utf-8"
-    )
-    for split in SPLITS:
+    _write_record(folder / patches_folder.INFO_FILE, info, rejects)
+    for split in patches_folder.SPLITS:
         if sheet := summary.sheet(split):
             (folder / f"sheet_{split}.png").write_bytes(sheet)
     return info
-
-
-def _lost_patches(job: PhotoJob, reject: Reject) -> PhotoPatches:
-    return PhotoPatches(job, reject=reject)

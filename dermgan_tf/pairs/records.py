@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dermgan_tf.output_folder import tensorflow_errors_as_os_errors
-from dermgan_tf.pairs.pairs import DATASET_NAME, SPLITS, pair_features
+from dermgan_tf.pairs import pairs, patches
 from dermgan_tf.photos.vocabulary import Vocabulary
 
 SHARD_BYTES = 128 << 20
@@ -176,11 +176,20 @@ def sha256_of_file(path: pathlib.Path) -> str:
 
 
 PAIRS = RecordsFormat(
-    name=DATASET_NAME,
-    splits=SPLITS,
+    name=pairs.DATASET_NAME,
+    splits=pairs.SPLITS,
     unit="pairs",
     description="Crops of skin photographs with their semantic maps.",
     homepage="https://arxiv.org/abs/1911.08716",  # what pairs are for: DermGAN
+)
+
+
+PATCHES = RecordsFormat(
+    name=patches.DATASET_NAME,
+    splits=patches.DOMAIN_SPLITS,
+    unit="patches",
+    description="Patches of healthy skin and of pathology, with its masks.",
+    homepage="https://doi.org/10.1007/978-3-030-58309-5_15",  # Furger et al. 2020
 )
 
 
@@ -194,11 +203,23 @@ class PairsWriter(RecordsWriter):
     """
 
     def __init__(self, folder: pathlib.Path, vocabulary: Vocabulary, image_size: int):
-        super().__init__(folder, pair_features(vocabulary, image_size), PAIRS)
+        super().__init__(folder, pairs.pair_features(vocabulary, image_size), PAIRS)
 
-    def write(self, split: str, pairs: Iterable[dict[str, Any]]) -> None:
-        """Appends pairs: dicts as of `pair_record`."""
-        super().write(split, map(pair_record, pairs))
+    def write(self, split: str, records: Iterable[dict[str, Any]]) -> None:
+        """Appends pairs: dicts as `pair_record` takes them."""
+        super().write(split, map(pair_record, records))
+
+
+class PatchesWriter(RecordsWriter):
+    """Writes the shards and the metadata of a patches folder; see `RecordsWriter`.
+
+    Args:
+        folder: pathlib.Path, an empty folder.
+        image_size: int. Height and width of patches in pixels.
+    """
+
+    def __init__(self, folder: pathlib.Path, image_size: int):
+        super().__init__(folder, patches.patch_features(image_size), PATCHES)
 
 
 def pair_record(pair: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""Photographs that pairs and patches are cut from: annotated, masked, drawn."""
+"""Photographs that pairs and patches are cut from: annotated, masked, drawn.
+
+Worker processes read them; neither TensorFlow nor Keras is imported here.
+"""
 
 import dataclasses
 import os
@@ -309,8 +312,21 @@ def read_masked_photo(
         return pixels, mask
     # One bad photo must not end the run, whatever its decoder raises.
     except Exception as error:
-        reason = str(error) or type(error).__name__
-        if not isinstance(error, InputError):
-            reason = f"{type(error).__name__}: {error}"
+        return rejected(photo, error)
+
+
+def rejected(photo: Any, error: Exception) -> Reject:
+    """Why nothing became of a photo, in one line that names it once.
+
+    Args:
+        photo: with a name and, where it is a file, a path.
+        error: what its reading or cutting raised.
+    """
+    reason = str(error) or type(error).__name__
+    if isinstance(error, MemoryError):
+        reason = "takes more memory than there is"
+    elif not isinstance(error, InputError):
+        reason = f"{type(error).__name__}: {error}"
+    if isinstance(photo, PhotoFile):  # the item names the file already
         reason = reason.removeprefix(f"{photo.path}: ")
-        return Reject(photo.name, " ".join(reason.split()))
+    return Reject(photo.name, " ".join(reason.split()))

@@ -1,4 +1,4 @@
-"""What a prepared folder holds, in numbers and lines."""
+"""What a folder of pairs or patches says of itself: counts, shares, sheets."""
 
 import collections
 import hashlib
@@ -19,7 +19,76 @@ from dermgan_tf.photos import photo_io
 from dermgan_tf.photos.contact_sheet import contact_sheet
 from dermgan_tf.photos.vocabulary import Vocabulary
 
-_SHEET_ROWS, _SHEET_COLUMNS = 4, 8
+# Of a sheet of pairs; and of patches, by domain.
+PAIRS_ROWS, PAIRS_PER_ROW = 6, 4
+PATCHES_ROWS, PATCHES_PER_ROW = 4, 8
+
+
+class PairsSummary:
+    """Counts what was written and keeps a small sample of it for the sheets."""
+
+    def __init__(self):
+        self.crops: collections.Counter = collections.Counter()
+        self.sources: set[str] = set()
+        self._photos: collections.Counter = collections.Counter()
+        self._cases: dict[str, set[str]] = collections.defaultdict(set)
+        self._conditions: dict[str, list[int]] = {}
+        self._shares: dict[str, list[tuple[float, float]]] = collections.defaultdict(
+            list
+        )
+        # By (split, condition) the pairs of lowest digest: a sample that depends on
+        # nothing but the pairs.
+        self._samples: dict[tuple[str, str], list] = collections.defaultdict(list)
+
+    def add(self, outcome: PhotoPairs) -> None:
+        split = outcome.split
+        self._photos[split] += 1
+        for name, shares in outcome.skin_shares.items():
+            self._shares[name].append(shares)
+        for i, pair in enumerate(outcome.pairs):
+            self.crops[split] += 1
+            self.sources.add(pair["source"])
+            self._cases[split].add(pair["case_id"])
+            by_type = self._conditions.setdefault(pair["condition"], [0] * 7)
+            by_type[pair["fitzpatrick"]] += 1
+            key = hashlib.sha256(f"{outcome.image_id}/{i}".encode()).digest()
+            sample = self._samples[split, pair["condition"]]
+            # Highest digest first in the heap, to be pushed out by a lower one.
+            entry = (-int.from_bytes(key, "big"), pair["image"], pair["semantic_map"])
+            if len(sample) < PAIRS_ROWS * PAIRS_PER_ROW:
+                heapq.heappush(sample, entry)
+            else:
+                heapq.heappushpop(sample, entry)
+
+    def as_json(self) -> dict[str, Any]:
+        splits = [split for split in SPLITS if self.crops[split]]
+        return {
+            "crops": {split: self.crops[split] for split in splits},
+            "photos": {split: self._photos[split] for split in splits},
+            "cases": {split: len(self._cases[split]) for split in splits},
+            "conditions": dict(sorted(self._conditions.items())),
+            "skin_share": {
+                name: _compare(np.array(shares))
+                for name, shares in sorted(self._shares.items())
+            },
+        }
+
+    def sheet(self, split: str, vocabulary: Vocabulary) -> np.ndarray:
+        """Crops with their maps beside them, a row or more for each condition."""
+        present = [name for name in vocabulary if (split, name) in self._samples]
+        rows_each = math.ceil(PAIRS_ROWS / len(present))
+        rows, labels = [], []
+        for name in present:
+            sample = sorted(self._samples[split, name], reverse=True)
+            sample = sample[: rows_each * PAIRS_PER_ROW]
+            for start in range(0, len(sample), PAIRS_PER_ROW):
+                row = sample[start : start + PAIRS_PER_ROW]
+                rows.append(
+                    [_decode_png(bytes(data)) for _, *pair in row for data in pair]
+                )
+                labels.append(name)
+        title = f"{split}: {self.crops[split]} crops of {self._photos[split]} photos"
+        return contact_sheet(rows, row_labels=labels, title=title, cell=128)
 
 
 class PatchesSummary:
@@ -59,7 +128,7 @@ class PatchesSummary:
         sample = self._samples[name]
         sample.append((digest, pictures))
         sample.sort()
-        del sample[_SHEET_ROWS * _SHEET_COLUMNS :]
+        del sample[PATCHES_ROWS * PATCHES_PER_ROW :]
 
     def require_both_domains(self, shares: Mapping[str, Shares]) -> None:
         for domain in ("healthy", "pathology"):
@@ -94,11 +163,11 @@ class PatchesSummary:
         for domain, shown in (("healthy", 1), ("pathology", 3)):
             name = f"{split}_{domain}"
             cells = [
-                [_decoded(data) for data in pictures[:shown]]
+                [_decode_png(data) for data in pictures[:shown]]
                 for _, pictures in self._samples[name]
             ]
             width = max((len(group) for group in cells), default=1)
-            for start in range(0, len(cells), each := _SHEET_COLUMNS // width):
+            for start in range(0, len(cells), each := PATCHES_PER_ROW // width):
                 groups = cells[start : start + each]
                 rows.append([picture for group in groups for picture in group])
                 labels.append(domain)
@@ -110,84 +179,9 @@ class PatchesSummary:
         ]
         title = f"{split}: {' and '.join(counts)} patches"
         sheet = contact_sheet(
-            rows[: 2 * _SHEET_ROWS], row_labels=labels, title=title, cell=128
+            rows[: 2 * PATCHES_ROWS], row_labels=labels, title=title, cell=128
         )
         return photo_io.encode_png(sheet)
-
-
-def _decoded(data: bytes) -> np.ndarray:
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-
-
-SHEET_ROWS, SHEET_PAIRS_PER_ROW = 6, 4
-
-
-class PairsSummary:
-    """Counts what was written and keeps a small sample of it for the sheets."""
-
-    def __init__(self):
-        self.crops: collections.Counter = collections.Counter()
-        self.sources: set[str] = set()
-        self._photos: collections.Counter = collections.Counter()
-        self._cases: dict[str, set[str]] = collections.defaultdict(set)
-        self._conditions: dict[str, list[int]] = {}
-        self._shares: dict[str, list[tuple[float, float]]] = collections.defaultdict(
-            list
-        )
-        # By (split, condition) the pairs of lowest digest: a sample that depends on
-        # nothing but the pairs.
-        self._samples: dict[tuple[str, str], list] = collections.defaultdict(list)
-
-    def add(self, outcome: PhotoPairs) -> None:
-        split = outcome.split
-        self._photos[split] += 1
-        for name, shares in outcome.skin_shares.items():
-            self._shares[name].append(shares)
-        for i, pair in enumerate(outcome.pairs):
-            self.crops[split] += 1
-            self.sources.add(pair["source"])
-            self._cases[split].add(pair["case_id"])
-            by_type = self._conditions.setdefault(pair["condition"], [0] * 7)
-            by_type[pair["fitzpatrick"]] += 1
-            key = hashlib.sha256(f"{outcome.image_id}/{i}".encode()).digest()
-            sample = self._samples[split, pair["condition"]]
-            # Highest digest first in the heap, to be pushed out by a lower one.
-            entry = (-int.from_bytes(key, "big"), pair["image"], pair["semantic_map"])
-            if len(sample) < SHEET_ROWS * SHEET_PAIRS_PER_ROW:
-                heapq.heappush(sample, entry)
-            else:
-                heapq.heappushpop(sample, entry)
-
-    def as_json(self) -> dict[str, Any]:
-        splits = [split for split in SPLITS if self.crops[split]]
-        return {
-            "crops": {split: self.crops[split] for split in splits},
-            "photos": {split: self._photos[split] for split in splits},
-            "cases": {split: len(self._cases[split]) for split in splits},
-            "conditions": dict(sorted(self._conditions.items())),
-            "skin_share": {
-                name: _compare(np.array(shares))
-                for name, shares in sorted(self._shares.items())
-            },
-        }
-
-    def sheet(self, split: str, vocabulary: Vocabulary) -> np.ndarray:
-        """Crops with their maps beside them, a row or more for each condition."""
-        present = [name for name in vocabulary if (split, name) in self._samples]
-        rows_each = math.ceil(SHEET_ROWS / len(present))
-        rows, labels = [], []
-        for name in present:
-            sample = sorted(self._samples[split, name], reverse=True)
-            sample = sample[: rows_each * SHEET_PAIRS_PER_ROW]
-            for start in range(0, len(sample), SHEET_PAIRS_PER_ROW):
-                row = sample[start : start + SHEET_PAIRS_PER_ROW]
-                rows.append(
-                    [_decode_png(bytes(data)) for _, *pair in row for data in pair]
-                )
-                labels.append(name)
-        title = f"{split}: {self.crops[split]} crops of {self._photos[split]} photos"
-        return contact_sheet(rows, row_labels=labels, title=title, cell=128)
 
 
 def _compare(shares: np.ndarray) -> dict[str, Any]:

@@ -1,4 +1,11 @@
-"""Chooses the windows that are cut from photos: around ROIs, of skin, of patches."""
+"""Square windows of a photo: around its ROIs, of healthy skin, by shares of pathology.
+
+Around ROIs after patent US20240119586A1: "crops a random window around an ROI or a
+group of adjacent ROIs while removing the presence of background information". By shares
+after Furger et al. 2020 ("Applications of GANs to Dermatologic Imaging"), who choose
+patches by the least share of skin and of pathology pixels. Needs NumPy and OpenCV only,
+so that worker processes start quickly.
+"""
 
 import dataclasses
 import math
@@ -23,9 +30,10 @@ ADJACENT_GAP = 0.5
 # still be taken: the first such one is, so that crops differ where all is skin.
 CANDIDATES = 24
 TOLERANCE = 0.03
-# A window is of healthy skin if so much of it is likely skin. Where there is no place
-# for one of the side that was asked for, smaller ones are tried, by this factor.
+# A window is of healthy skin if so much of it is likely skin.
 HEALTHY_SKIN = 0.75
+# Where there is no place for a window of the side that was asked for, smaller ones are
+# tried, by this factor.
 SMALLER = 0.8
 # Rows and columns at a photo's edges in which less than this share of the pixels is
 # brighter than this are padding: JPEG noise speckles black bars a little.
@@ -371,8 +379,7 @@ def _bright_ends(photo: np.ndarray, axis: int) -> tuple[int, int] | None:
 
 # Windows are looked for on a grid of this many steps a side; its origin is random.
 GRID_STEPS = 16
-# Sides that are tried for a window; and how much smaller each next one is, where a side
-# was asked for.
+# Sides that are tried for a window of a patch.
 SIDES_TRIED = 8
 
 
