@@ -52,34 +52,13 @@ def cut_history(path: pathlib.Path, step: int) -> None:
 
 
 def summary_writer(folder: pathlib.Path, step: int) -> tf.summary.SummaryWriter:
-    """Opens TensorBoard's logs to go on behind `step`; see `cut_summaries`."""
-    cut_summaries(folder, step)
+    """Opens TensorBoard's logs to resume behind `step`.
+
+    What a killed run logged beyond it stays in its file: TensorBoard shows the newest
+    of values that stand twice.
+    """
     with tensorflow_errors_as_os_errors(folder):
         return tf.summary.create_file_writer(str(folder))
-
-
-def cut_summaries(folder: pathlib.Path, step: int) -> None:
-    """Removes what a killed run logged to TensorBoard beyond `step`.
-
-    TensorBoard's own way, a session-start event, is followed by only some of its
-    readers; what is not there, none can show.
-    """
-    for path in folder.glob("*tfevents*"):
-        aside = folder / ".cut.partial"
-        cut = False
-        with tf.io.TFRecordWriter(str(aside)) as writer:
-            try:
-                for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
-                    if tf.compat.v1.Event.FromString(record).step <= step:
-                        writer.write(record)
-                    else:
-                        cut = True
-            except tf.errors.DataLossError:  # half-written at the end
-                cut = True
-        if cut:
-            os.replace(aside, path)
-        else:
-            aside.unlink()
 
 
 def best_step(path: str | os.PathLike, steps: Collection[int]) -> int | None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dermgan_tf.generation.changes import change_figures, inpainted, twin_figures
+from dermgan_tf.generation.changes import inpainted, pixel_sums
 
 
 def scene(level):
@@ -15,37 +15,19 @@ def scene(level):
     return {"image": sick, "twin": healthy, "mask": mask}
 
 
-def test_differences_inside_and_outside():
+def test_sums_of_differences():
     patch = scene(120)
     changed = patch["image"].copy()
     changed[patch["mask"]] += 40
     changed[0, 0] += 3
-    figures = change_figures(
-        patch["image"][np.newaxis], patch["mask"][np.newaxis], changed[np.newaxis]
-    )
-    assert figures["n"] == 1 and figures["inside"] == pytest.approx(40)
-    assert figures["outside"] == pytest.approx(3 / (32 * 32 - 100))
-
-
-def test_twins_tell_the_error():
-    patches = [scene(120), scene(200), {**scene(50), "twin": None}]
-
-    def half_way(photos, masks):
-        """Moves what is masked 30 levels up."""
-        changed = photos.copy()
-        changed[masks] += 30
-        return changed
-
-    removal = twin_figures(patches, "remove", half_way)
-    assert removal["n"] == 2 and removal["outside"] == 0
-    assert removal["unchanged"] == pytest.approx((100 + 180) / 2)
-    assert removal["error"] == pytest.approx((70 + 150) / 2)
-    assert removal["telea"] == pytest.approx(0, abs=1)  # even skin is filled in well
-    addition = twin_figures(patches, "add", lambda photos, masks: photos - 10)
-    assert addition["error"] == pytest.approx((90 + 170) / 2)
-    assert addition["outside"] == pytest.approx(10) and "telea" not in addition
-    with pytest.raises(ValueError, match="no patch has a twin"):
-        twin_figures(patches[2:], "add", half_way)
+    images, others = patch["image"][np.newaxis], changed[np.newaxis]
+    mask = patch["mask"][np.newaxis]
+    assert pixel_sums(images, others, mask).mean() == pytest.approx(40)
+    assert pixel_sums(images, others, mask, power=2).mean() == pytest.approx(1600)
+    outside = pixel_sums(images, others, ~mask)
+    assert outside.mean() == pytest.approx(3 / (32 * 32 - 100))
+    assert outside.pixels.tolist() == [32 * 32 - 100]
+    assert np.isnan(pixel_sums(images, others, np.zeros_like(mask)).mean())
 
 
 def test_inpainting_keeps_what_is_outside():
