@@ -12,7 +12,7 @@ PROGRAM = textwrap.dedent(
     '''A program for tests.'''
     from absl import flags
     from dermgan_tf.errors import InputError
-    from pipelines import program
+    from pipelines.shared import program
     def define_flags():
         flags.DEFINE_integer("number", 1, "A number.", lower_bound=0)
         flags.DEFINE_string("fail", "", "How to fail.")
