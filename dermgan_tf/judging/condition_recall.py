@@ -22,9 +22,9 @@ from dermgan_tf.classifier.labelled_images import LabelledImages
 from dermgan_tf.classifier.networks import predict
 from dermgan_tf.classifier.task import fit_classifier
 from dermgan_tf.errors import InputError
-from dermgan_tf.judging.intervals import RESAMPLES, share
+from dermgan_tf.judging.intervals import macro_means, share
 from dermgan_tf.judging.scenes import drawn_scenes, painted
-from dermgan_tf.metrics.bootstrap import case_resamples, percentile_interval
+from dermgan_tf.metrics.bootstrap import percentile_interval
 from dermgan_tf.progress import silent
 
 PAPER = {
@@ -109,8 +109,8 @@ def condition_recall(
         macro_recall   real, synthetic: value (the mean over conditions with images) and
                        interval_95; ratio (synthetic / real): the same, paired, over
                        resampled cases, and undefined, which says why it is None, as
-                       where the judge itself is not surely better than chance. A
-                       resample without a condition averages the others.
+                       where the judge is not surely better than guessing. No
+                       condition is lost from a resample.
         without_images the conditions that are in no mean
         by_condition   list of condition, scenes, real and synthetic: their recalls, as
                        `dermgan_tf.judging.intervals.share` returns them
@@ -218,34 +218,28 @@ def _look(judge: Judge, waiting: list, seen: dict[str, list[int]]) -> None:
 
 
 def _macro_recall(hits, wanted, cases, count: int, seed: int) -> dict[str, Any]:
-    def recalls(items) -> list[float]:
-        """[real, synthetic, ratio]; both are over the same conditions."""
-        totals = np.bincount(wanted[items], minlength=count)
-        real, synthetic = (
-            (np.bincount(wanted[items], hit[items], count)[totals > 0]
-             / totals[totals > 0]).mean()
-            for hit in (hits["real"], hits["synthetic"])
-        )  # fmt: skip
-        return [real, synthetic, synthetic / real if real else float("nan")]
-
-    values = recalls(slice(None))
-    intervals = [None] * 3
-    if len(np.unique(cases)) > 1:
-        draws = case_resamples(cases, RESAMPLES, seed)
-        resampled = np.array([recalls(items) for items in draws])
-        intervals = [percentile_interval(column) for column in resampled.T]
-    real, synthetic, ratio = (
-        {"value": float(value), "interval_95": interval}
-        for value, interval in zip(values, intervals, strict=True)
+    values, resampled = macro_means(
+        [hits["real"], hits["synthetic"]], wanted, cases, seed
     )
+    found = {}
+    for name, at in (("real", lambda v: v[0]), ("synthetic", lambda v: v[1])):
+        interval = None if resampled is None else percentile_interval(at(resampled))
+        found[name] = {"value": float(at(values)), "interval_95": interval}
+    real, synthetic = found["real"], found["synthetic"]
+    ratio = {"value": None, "interval_95": None}
     why = None
     if real["interval_95"] is None:
         why = "one case only: no interval"
     elif real["interval_95"][0] <= 1 / count:
         # Of two guesses the ratio is 1.
-        why = "the judge itself is not surely better than chance on real images"
-    if why:
-        ratio = {"value": None, "interval_95": None}
+        why = "the judge itself is not surely better than guessing on real images"
+    else:
+        known = resampled[0] > 0
+        ratios = resampled[1][known] / resampled[0][known]
+        ratio = {
+            "value": synthetic["value"] / real["value"],
+            "interval_95": percentile_interval(ratios),
+        }
     return {"real": real, "synthetic": synthetic, "ratio": {**ratio, "undefined": why}}
 
 

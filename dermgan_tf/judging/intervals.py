@@ -9,7 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from dermgan_tf.metrics.bootstrap import case_resamples, percentile_interval
+from dermgan_tf.metrics.bootstrap import (
+    case_resamples,
+    percentile_interval,
+    stratified_case_weights,
+)
 
 RESAMPLES = 1000
 _Z = 1.959963984540054  # the standard normal's 97.5th percentile
@@ -76,6 +80,47 @@ def mean(values: ArrayLike, cases: Sequence, seed: int = 0) -> dict[str, Any]:
         "images": len(values),
         "cases": len(names),
     }
+
+
+def macro_means(
+    values: ArrayLike, groups: ArrayLike, cases: Sequence, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Means over groups of the means over their items, and the same of resamples.
+
+    Cases are drawn by `stratified_case_weights`, in which no group vanishes: where
+    groups are lost with their cases, the mean is over others than the data's, and each
+    lost group without a hit flatters.
+
+    Args:
+        values: float [A, n]: A quantities of the n items.
+        groups: int [n], 0…: the group of each item.
+        cases: [n], the case of each.
+        seed: int. Of the resamples.
+
+    Returns:
+        float64 [A], and [A, RESAMPLES] or, of a single case, None.
+    """
+    values, groups = np.asarray(values, np.float64), np.asarray(groups)
+    names, case_of = np.unique(np.asarray(cases), return_inverse=True)
+    _, group_of = np.unique(groups, return_inverse=True)
+    shape = (group_of.max() + 1, len(names))
+
+    def by_group_and_case(weights: np.ndarray | None) -> np.ndarray:
+        places = group_of * shape[1] + case_of
+        return np.bincount(places, weights, np.prod(shape)).reshape(shape)
+
+    counts = by_group_and_case(None)
+    sums = np.stack([by_group_and_case(row) for row in values])
+
+    def means(weights: np.ndarray) -> np.ndarray:
+        return (sums @ weights / (counts @ weights)).mean(axis=1)
+
+    observed = means(np.ones((len(names), 1)))[:, 0]
+    if len(names) < 2:
+        return observed, None
+    _, strata = np.unique(counts > 0, axis=1, return_inverse=True)
+    rng = np.random.default_rng(seed)
+    return observed, means(stratified_case_weights(strata.ravel(), RESAMPLES, rng))
 
 
 def interval_of(

@@ -38,3 +38,36 @@ def percentile_interval(values: ArrayLike) -> list[float] | None:
     if not len(values):
         return None
     return [float(value) for value in np.percentile(values, [2.5, 97.5])]
+
+
+def stratified_case_weights(
+    strata: np.ndarray, count: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Weights of the cases in `count` resamples.
+
+    Plain resampling loses rare conditions, so that means over conditions would be of
+    others than the data's. Here the mix of conditions is drawn (from the Dirichlet
+    distribution of the cases' counts, as in Rubin's Bayesian bootstrap, 1981: none
+    vanishes), and then within each condition's n cases n − 1, with replacement, each
+    weighing n / (n − 1), which keeps the variance unbiased (Rao and Wu 1988).
+
+    Args:
+        strata: int [C], 0…: which conditions each case shows. A case that is alone in
+            its stratum always stays.
+        count: int, R.
+        rng: draws.
+
+    Returns:
+        float64 [C, R]; a column's mean is about 1.
+    """
+    weights = np.ones((len(strata), count))
+    for stratum in np.unique(strata):
+        cases = np.flatnonzero(strata == stratum)
+        n = len(cases)
+        if n > 1:
+            drawn = rng.integers(n, size=(count, n - 1))
+            drawn += np.arange(count)[:, None] * n
+            times = np.bincount(drawn.ravel(), minlength=count * n)
+            weights[cases] = times.reshape(count, n).T * (n / (n - 1))
+        weights[cases] *= rng.gamma(n, size=count) / n
+    return weights

@@ -12,7 +12,7 @@ import scipy.stats
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
-from dermgan_tf.metrics.bootstrap import percentile_interval
+from dermgan_tf.metrics.bootstrap import percentile_interval, stratified_case_weights
 from dermgan_tf.progress import silent
 from dermgan_tf.studies.scores import Scorer, TestSet, count_scores
 
@@ -34,7 +34,7 @@ def resampled_scores(
 
     Args:
         arms: scorers of each arm's files.
-        strata: int [C]; see `case_weights`.
+        strata: int [C]; see `stratified_case_weights`.
         resamples: int, R.
         seed: int. Of the draws.
         derive: adds scores made of others.
@@ -50,7 +50,9 @@ def resampled_scores(
         if start is None:
             weights = np.ones((len(strata), 1))
         else:
-            weights = case_weights(strata, min(BLOCK, resamples - start), rng)
+            weights = stratified_case_weights(
+                strata, min(BLOCK, resamples - start), rng
+            )
         for files, parts in zip(arms, found, strict=True):
             for scorer, part in zip(files, parts, strict=True):
                 part.append(derive(scorer.scores(weights)))
@@ -63,39 +65,6 @@ def resampled_scores(
         }
         for parts in found
     ]
-
-
-def case_weights(
-    strata: np.ndarray, count: int, rng: np.random.Generator
-) -> np.ndarray:
-    """Weights of the cases in `count` resamples.
-
-    Plain resampling loses rare conditions, so that means over conditions would be of
-    others than the data's. Here the mix of conditions is drawn (from the Dirichlet
-    distribution of the cases' counts, as in Rubin's Bayesian bootstrap, 1981: none
-    vanishes), and then within each condition's n cases n − 1, with replacement, each
-    weighing n / (n − 1), which keeps the variance unbiased (Rao and Wu 1988).
-
-    Args:
-        strata: int [C], 0…: which conditions each case shows. A case that is alone in
-            its stratum always stays.
-        count: int, R.
-        rng: draws.
-
-    Returns:
-        float64 [C, R]; a column's mean is about 1.
-    """
-    weights = np.ones((len(strata), count))
-    for stratum in np.unique(strata):
-        cases = np.flatnonzero(strata == stratum)
-        n = len(cases)
-        if n > 1:
-            drawn = rng.integers(n, size=(count, n - 1))
-            drawn += np.arange(count)[:, None] * n
-            times = np.bincount(drawn.ravel(), minlength=count * n)
-            weights[cases] = times.reshape(count, n).T * (n / (n - 1))
-        weights[cases] *= rng.gamma(n, size=count) / n
-    return weights
 
 
 def over_seeds(values: np.ndarray, noise: np.ndarray) -> np.ndarray:

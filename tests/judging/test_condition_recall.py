@@ -112,7 +112,7 @@ def test_no_ratio_of_a_judge_that_guesses():
     assert found["macro_recall"]["real"]["value"] == 0.5
     ratio = found["macro_recall"]["ratio"]
     assert ratio["value"] is None and ratio["interval_95"] is None
-    assert "not surely better than chance" in ratio["undefined"]
+    assert "not surely better than guessing" in ratio["undefined"]
 
 
 def test_conditions_without_images_are_named(judge):

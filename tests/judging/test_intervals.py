@@ -3,8 +3,9 @@ import pytest
 import scipy.stats
 
 from dermgan_tf.errors import InputError
-from dermgan_tf.judging.intervals import interval_of, mean, share
+from dermgan_tf.judging.intervals import interval_of, macro_means, mean, share
 from dermgan_tf.judging.scenes import drawn_scenes, painted
+from dermgan_tf.metrics.bootstrap import percentile_interval
 from tests.helpers.judged_pairs import SIZE, Painter, make_pair, paint
 
 
@@ -72,3 +73,39 @@ def test_painting_goes_in_batches_and_keeps_what_belongs_together():
         assert scene == [position, pair] and len(maps) == len(images)
         for seed, image in enumerate(images):
             np.testing.assert_array_equal(image, paint(pair["semantic_map"], seed))
+
+
+def test_no_group_vanishes_from_macro_means():
+    """Group 2, of two cases, is never hit: resamples without it would flatter."""
+    groups = np.array([0] * 20 + [1] * 20 + [2] * 16)
+    cases = [f"case {i}" for i in range(40)] + ["c"] * 8 + ["d"] * 8
+    hits = np.array([1.0] * 20 + [1, 0] * 10 + [0] * 16)
+    values, resampled = macro_means([hits], groups, cases)
+    assert values[0] == pytest.approx((1 + 0.5 + 0) / 3)
+    assert resampled.shape == (1, 1000)
+    assert resampled.max() <= 2 / 3
+    assert np.ptp(resampled) > 0.1
+    alone, nothing = macro_means([hits[:4]], groups[:4], ["one"] * 4)
+    assert alone[0] == 1 and nothing is None
+
+
+def test_intervals_of_macro_means_cover_the_truth():
+    """Simulated: eight conditions, from 3 to 40 cases, cases of one to four images."""
+    rng = np.random.default_rng(0)
+    sizes = [3, 4, 5, 8, 12, 20, 30, 40]
+    truth = np.linspace(0.3, 0.95, len(sizes))
+    covered = []
+    for seed in range(300):
+        groups, cases, hits = [], [], []
+        for group, (size, recall) in enumerate(zip(sizes, truth, strict=True)):
+            for case in range(size):
+                # Images of one case are alike: beta-distributed around the recall.
+                own = rng.beta(4 * recall, 4 * (1 - recall))
+                images = rng.integers(1, 5)
+                groups += [group] * images
+                cases += [f"{group}-{case}"] * images
+                hits += (rng.random(images) < own).tolist()
+        _, resampled = macro_means([np.array(hits, float)], groups, cases, seed)
+        low, high = percentile_interval(resampled[0])
+        covered.append(low <= truth.mean() <= high)
+    assert 0.90 <= np.mean(covered) <= 0.99

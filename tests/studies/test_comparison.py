@@ -9,11 +9,11 @@ import pytest
 import scipy.stats
 import sklearn.metrics
 
+from dermgan_tf.metrics.bootstrap import stratified_case_weights
 from dermgan_tf.studies.arms import Arm
 from dermgan_tf.studies.comparison import compare
 from dermgan_tf.studies.resampling import (
     bootstrap_p,
-    case_weights,
     difference,
     estimate,
     over_seeds,
@@ -370,7 +370,7 @@ def test_the_same_seed_gives_the_same_numbers(arms, compared):
 
 def test_resamples_keep_conditions_and_variances():
     strata = np.repeat([0, 1, 2], [1, 3, 40])
-    weights = case_weights(strata, 20_000, np.random.default_rng(0))
+    weights = stratified_case_weights(strata, 20_000, np.random.default_rng(0))
     for stratum, n in ((0, 1), (1, 3), (2, 40)):
         own = weights[strata == stratum]
         assert (own.sum(axis=0) > 0).all()
@@ -399,7 +399,7 @@ def test_a_mean_is_covered_as_promised():
         for _ in range(300):
             x = of_case * rng.normal(size=100) + of_both * rng.normal(size=(seeds, 100))
             x += of_seed * rng.normal(size=(seeds, 1))
-            weights = case_weights(strata, 200, rng)
+            weights = stratified_case_weights(strata, 200, rng)
             values = np.c_[x.mean(axis=1), x @ weights / weights.sum(axis=0)]
             noise = rng.standard_t(seeds - 1, 200) if seeds > 1 else np.zeros(200)
             low, high = np.percentile(over_seeds(values, noise), [2.5, 97.5])
@@ -417,7 +417,7 @@ def test_arms_that_are_alike_are_told_apart_in_one_of_twenty():
         for _ in range(2):
             right = (rng.random((2, 150)) < ease).mean(axis=0)
             arms.append(right)
-        weights = case_weights(strata, 200, rng)
+        weights = stratified_case_weights(strata, 200, rng)
         values = [
             np.r_[r.mean(), r @ weights / weights.sum(axis=0)][None] for r in arms
         ]
