@@ -56,12 +56,11 @@ def define_flags():
 
 def main(args):
     from dermgan_tf.errors import InputError, check_reject_fraction, write_rejects
-    from dermgan_tf.inspection import dedupe
-    from dermgan_tf.inspection import duplicates as duplicates_report
+    from dermgan_tf.inspection import dedupe, duplicates
     from dermgan_tf.output_folder import output_folder
     from dermgan_tf.photos import photo_io
     from dermgan_tf.photos.annotations import case_splits, write_annotations
-    from dermgan_tf.reports import duplicates
+    from dermgan_tf.reports import duplicates as duplicates_report
     from dermgan_tf.run_record import write_run_record
 
     start = time.monotonic()

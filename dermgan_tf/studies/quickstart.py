@@ -26,7 +26,11 @@ from dermgan_tf.judging.condition_recall import Judge
 from dermgan_tf.judging.dermgan import evaluate
 from dermgan_tf.metrics.embeddings import build_embedding
 from dermgan_tf.models.dermgan import task
-from dermgan_tf.models.dermgan.served import export_saved_model, load_trained_generator
+from dermgan_tf.models.dermgan.served import (
+    export_saved_model,
+    load_generator,
+    load_trained_generator,
+)
 from dermgan_tf.pairs import prepare
 from dermgan_tf.pairs.sources import AnnotatedPhoto
 from dermgan_tf.phantom import phantom_vocabulary, write_phantom
@@ -169,7 +173,7 @@ def run_quickstart(
         export_saved_model(
             trained_generator, vocabulary, output_dir / "generator", provenance
         )
-        generator = painting.load_generator(output_dir / "generator")
+        generator = load_generator(output_dir / "generator")
     with timer.step("paint sheets"):
         sheets = []
         for title, kind, fixed, look_for in SHEETS:
