@@ -7,7 +7,7 @@ import json
 import os
 import pathlib
 
-from absl import flags
+from absl import flags, logging
 
 from pipelines.shared import program
 from pipelines.shared.classifier_flags import (
@@ -75,6 +75,7 @@ def define_flags():
 
 def main(args):
     program.load_tensorflow()
+    from dermgan_tf.classifier.splits import absent_conditions
     from dermgan_tf.classifier.task import train_classifier
     from dermgan_tf.errors import InputError, write_rejects
     from dermgan_tf.run_record import write_run_record
@@ -84,6 +85,9 @@ def main(args):
     strategy = make_strategy(args.strategy, args.tpu, args.wait_for_workers)
     splits, rejects = read_photographs(args)
     synthetic, generator, generator_cases = read_synthetic_images(args, splits)
+    absent = absent_conditions(splits)
+    for line in told_absent(absent):
+        logging.warning("%s", line)
     stop = program.StopRequest()
     result = train_classifier(
         splits,
@@ -110,12 +114,12 @@ def main(args):
             durations=result.seconds,
         )
         write_rejects(os.path.join(args.output_dir, "rejects.csv"), rejects)
-        print_summary(result, len(rejects))
+        print_summary(result, len(rejects), absent)
     if result.step < result.steps:
         raise InputError(
             f"stopped by {stop.signal_name or 'another worker'} after step "
-            f"{result.step} of {result.steps}, which is saved; the same command goes "
-            f"on from there"
+            f"{result.step} of {result.steps}, which is saved; the same command "
+            f"resumes there"
         )
 
 
@@ -166,12 +170,28 @@ def copies_found(args, splits, synthetic):
     )
 
 
-def print_summary(result, rejected):
-    began = f" (went on from step {result.first_step})" if result.first_step else ""
+def told_absent(absent):
+    """A line for each split that lacks photos of some conditions."""
+    what = {
+        "train": ("training", "it can hardly be recognised"),
+        "validation": ("validation", "it does not count in choosing the checkpoint"),
+        "test": ("test", "it is not measured"),
+    }
+    return [
+        f"no {what[split][0]} photo of {name}: {what[split][1]}"
+        for split, names in absent.items()
+        for name in names
+    ]
+
+
+def print_summary(result, rejected, absent):
+    began = f" (resumed at step {result.first_step})" if result.first_step else ""
     used = ", ".join(f"{count} {name}" for name, count in result.images.items())
     print(f"{'images':<24}{used}")
     if rejected:
         print(f"{'photos left out':<24}{rejected}, see rejects.csv")
+    for line in told_absent(absent):
+        print(f"{'absent conditions':<24}{line}")
     print(f"{'steps':<24}{result.step} of {result.steps}{began}")
     for name, value in result.losses.items():
         print(f"{'training ' + name:<24}{value:.4f}")

@@ -133,6 +133,17 @@ class TrainingImages:
         if self.synthetic_steps is not None and self.synthetic is None:
             raise InputError("synthetic_steps needs synthetic images")
 
+    @property
+    def expected_real_share(self) -> float:
+        """The share of real images in the batches that see synthetic ones, 0 to 1."""
+        if len(self._streams) == 1:
+            return self._streams[0].share_below(len(self.real))
+        return self.real_share
+
+    def real_images_seen(self, steps: int) -> int:
+        """How many real images the first `steps` batches hold, repeats counted."""
+        return sum(int((self.items(n) < len(self.real)).sum()) for n in range(steps))
+
     @functools.cached_property
     def labels(self) -> np.ndarray:
         """int64 [N] of all images, the real ones first."""
@@ -373,6 +384,10 @@ class _Shuffled:
         self.shares = counts / counts.sum()
         self._pass = functools.lru_cache(2)(self._shuffled)
 
+    def share_below(self, end: int) -> float:
+        """The share of items below `end` among those that are taken."""
+        return float((self._items < end).mean())
+
     def take(self, start: int, count: int) -> np.ndarray:
         """The items from place `start` on."""
         passes, places = np.divmod(np.arange(start, start + count), len(self._items))
@@ -395,6 +410,10 @@ class _Balanced:
         ]
         self.shares = np.zeros(num_conditions)
         self.shares[present] = 1 / len(present)
+
+    def share_below(self, end: int) -> float:
+        """The share of items below `end` among those that are taken."""
+        return float(np.mean([one.share_below(end) for one in self._by_condition]))
 
     def take(self, start: int, count: int) -> np.ndarray:
         """The items from place `start` on."""

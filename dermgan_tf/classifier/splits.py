@@ -44,6 +44,23 @@ def require_fitting(
                 )
 
 
+def absent_conditions(
+    splits: Mapping[str, LabelledImages],
+) -> dict[str, list[str]]:
+    """By split, the conditions that none of its photos shows; {} if all occur.
+
+    A condition without training photos can hardly be recognised, one without
+    validation or test photos is not judged: macro averages leave it out.
+    """
+    found = {}
+    for name, split in splits.items():
+        present = set(np.unique(split.labels).tolist())
+        absent = [c for k, c in enumerate(split.conditions) if k not in present]
+        if absent:
+            found[name] = absent
+    return found
+
+
 def splits_fingerprint(
     splits: Mapping[str, LabelledImages], synthetic: LabelledImages | None
 ) -> str:

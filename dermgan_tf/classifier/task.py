@@ -4,6 +4,7 @@ The arms of a comparison differ in the synthetic images alone: same network, sam
 same number of steps, same augmentation, same real photographs.
 """
 
+import dataclasses
 import math
 import os
 import pathlib
@@ -35,7 +36,11 @@ from dermgan_tf.classifier.outcome import (
 )
 from dermgan_tf.classifier.predictions import CLASSIFIER_FILE
 from dermgan_tf.classifier.served import KERAS_FILE, SAVED_MODEL
-from dermgan_tf.classifier.splits import require_fitting, splits_fingerprint
+from dermgan_tf.classifier.splits import (
+    absent_conditions,
+    require_fitting,
+    splits_fingerprint,
+)
 from dermgan_tf.classifier.steps import run_steps
 from dermgan_tf.errors import InputError
 from dermgan_tf.output_folder import write_json
@@ -78,6 +83,7 @@ def train_classifier(
     synthetic: LabelledImages | None = None,
     steps: int | None = None,
     epochs: float | None = None,
+    real_exposure: bool = False,
     batch_size: int = 32,
     architecture: str = "mobilenet_v2",
     alpha: float = 1.0,
@@ -127,10 +133,14 @@ def train_classifier(
         splits: "train", "validation", and "test" if there is one, of one vocabulary of
             2…60 conditions, one image size and different cases; all photographs.
         output_dir: folder of the run; made if absent.
-        synthetic: more images to train on. An arm with them takes as many steps as one
-            without.
+        synthetic: more images to train on; see `real_exposure`.
         steps, epochs: the length, one of the two: weight updates, or passes over the
             real training images; 20 epochs if neither is given.
+        real_exposure: bool. Whether synthetic images come on top: the training is then
+            longer by so many steps that about as many real images are seen,
+            steps × batch_size, as without synthetic ones. By default all arms take
+            equally many steps, and one with synthetic images sees fewer real ones.
+            classifier.json has the number that were seen, `real_images_seen`.
         batch_size: int. Images per step, over all replicas together.
         architecture: "mobilenet_v2" or "small_conv".
         alpha, weights: see `build_classifier`.
@@ -178,16 +188,36 @@ def train_classifier(
     started = time.monotonic()
     strategy = strategy or tf.distribute.get_strategy()
     require_fitting(splits, synthetic)
+    fingerprint = splits_fingerprint(splits, synthetic)
     train = splits["train"]
     steps = length_in_steps(steps, epochs, len(train), batch_size)
+    require_counts({"steps": steps, "batch_size": batch_size})
+    require_choices({"imbalance": (imbalance, IMBALANCE)})
+    chosen = None
+    if synthetic is not None:
+        chosen = chosen_synthetic(synthetic, len(train), synthetic_ratio, seed)
+        if not len(chosen):  # the arm of a series of ratios that has none
+            synthetic = chosen = generator_cases = real_share = synthetic_until = None
+    if synthetic_until is not None and not 0 < synthetic_until <= 1:
+        raise InputError(
+            f"synthetic_until is a share of the steps, above 0 to 1, got "
+            f"{synthetic_until}"
+        )
+    images = TrainingImages(
+        train, synthetic, batch_size, seed, chosen, imbalance, real_share
+    )
+    if real_exposure:
+        steps = _steps_of_exposure(steps, images, synthetic_until)
+    if synthetic_until is not None:
+        images = dataclasses.replace(
+            images, synthetic_steps=max(1, round(synthetic_until * steps))
+        )
     if frozen_steps is None:
         frozen_steps = 0 if weights is None else steps // 5
     if validate_every is None:
         validate_every = max(1, steps // 20)
     require_counts(
         {
-            "steps": steps,
-            "batch_size": batch_size,
             "validate_every": validate_every,
             "keep_checkpoints": keep_checkpoints,
             "log_every": log_every,
@@ -202,7 +232,6 @@ def train_classifier(
     require_choices(
         {
             "augment": (augment, AUGMENTATIONS),
-            "imbalance": (imbalance, IMBALANCE),
             "mixed_precision": (mixed_precision, MIXED_PRECISION),
         }
     )
@@ -210,30 +239,6 @@ def train_classifier(
         raise InputError(f"frozen_steps is 0 to steps ({steps}), got {frozen_steps}")
     replicas = strategy.num_replicas_in_sync
     require_equal_shares(batch_size, replicas)
-    fingerprint = splits_fingerprint(splits, synthetic)
-    chosen = None
-    if synthetic is not None:
-        chosen = chosen_synthetic(synthetic, len(train), synthetic_ratio, seed)
-        if not len(chosen):  # the arm of a series of ratios that has none
-            synthetic = chosen = generator_cases = real_share = synthetic_until = None
-    synthetic_steps = None
-    if synthetic_until is not None:
-        if not 0 < synthetic_until <= 1:
-            raise InputError(
-                f"synthetic_until is a share of the steps, above 0 to 1, got "
-                f"{synthetic_until}"
-            )
-        synthetic_steps = max(1, round(synthetic_until * steps))
-    images = TrainingImages(
-        train,
-        synthetic,
-        batch_size,
-        seed,
-        chosen,
-        imbalance,
-        real_share,
-        synthetic_steps,
-    )
     identity = {
         "conditions": list(train.conditions),
         "image_size": train.images.shape[1],
@@ -267,6 +272,8 @@ def train_classifier(
             **{name: len(split) for name, split in splits.items()},
             "synthetic": 0 if synthetic is None else len(chosen),
         },
+        "real_images_seen": images.real_images_seen(steps),
+        "absent_conditions": absent_conditions(splits),
         # Photographs alone: how rare a condition is.
         "train_counts": dict(zip(train.conditions, map(int, counts), strict=True)),
         "trained_cases": trained_case_digests(
@@ -405,6 +412,22 @@ def length_in_steps(
     if not 0 < epochs < math.inf:
         raise InputError(f"epochs must be a number above 0, got {epochs}")
     return math.ceil(epochs * images / batch_size) if batch_size > 0 else 1
+
+
+def _steps_of_exposure(
+    steps: int, images: TrainingImages, synthetic_until: float | None
+) -> int:
+    """The steps that see about as many real images as `steps` without synthetic ones.
+
+    Of `images`, before it is known which step is the last that sees synthetic ones.
+    """
+    until = 1.0 if synthetic_until is None else synthetic_until
+    share = until * images.expected_real_share + 1 - until
+    if share <= 0:
+        raise InputError(
+            "real_exposure counts real images, of which real_share 0 shows none"
+        )
+    return math.ceil(round(steps / share, 6))
 
 
 def fit_classifier(

@@ -132,14 +132,21 @@ def define_schedule_flags():
     flags.DEFINE_float(
         "epochs",
         None,
-        "The length as passes over the real training images; the steps are as many "
-        "with synthetic images as without. Default, without --steps: 20.",
+        "The length as passes over the real training images. Default, without --steps: "
+        "20.",
         lower_bound=0,
     )
     flags.register_multi_flags_validator(
         ["steps", "epochs"],
         lambda values: values["steps"] is None or values["epochs"] is None,
         "give --steps or --epochs, not both",
+    )
+    flags.DEFINE_bool(
+        "real_exposure",
+        False,
+        "Count --steps and --epochs in real images: with synthetic images the training "
+        "is longer by so many steps that about as many real images are seen as "
+        "without. Default: as many steps, of which synthetic images take their share.",
     )
     flags.DEFINE_integer(
         "batch_size", 32, "Images per step, over all devices together.", lower_bound=1
@@ -215,8 +222,11 @@ def define_running_flags():
 
 def training_arguments(args):
     """What goes to `train_classifier` as it was given."""
+    # Studies begun before there was a real exposure have none in their record.
+    exposure = {"real_exposure": True} if args.real_exposure else {}
     return {
         **{name: getattr(args, name) for name in TRAINING},
+        **exposure,
         "weights": starting_weights(args),
     }
 

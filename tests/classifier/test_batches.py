@@ -240,3 +240,16 @@ def test_hue_turns_a_little_and_keeps_lightness():
         angle = np.angle(complex(*after[1:]) / complex(*before[1:]))
         turns.append(angle / (2 * np.pi))
     np.testing.assert_allclose(turns, [-MAX_HUE_CHANGE, MAX_HUE_CHANGE], atol=2e-3)
+
+
+@pytest.mark.parametrize("imbalance", ["none", "balanced_sampling"])
+@pytest.mark.parametrize("share", [None, 0.3])
+def test_the_expected_share_of_real_images_is_what_comes(imbalance, share):
+    images = TrainingImages(
+        REAL, SYNTHETIC, 10, 3, imbalance=imbalance, real_share=share
+    )
+    real = (drawn(images, 200) < len(REAL)).mean()
+    assert images.expected_real_share == pytest.approx(real, abs=0.02)
+    assert images.real_images_seen(200) == round(2000 * real)
+    alone = TrainingImages(REAL, None, 10, 3, imbalance=imbalance)
+    assert alone.expected_real_share == 1 and alone.real_images_seen(7) == 70

@@ -35,6 +35,7 @@ from tests.helpers.real_photos import PHOTOS
 ROOT = pathlib.Path(__file__).parents[2]
 WEIGHTS = PHOTOS.parent / "weights/mobilenet_v2_natural_images.weights.h5"
 SPLITS = {"train": spots(120, 0), "validation": spots(45, 1), "test": spots(30, 2)}
+ABSENT = {"validation": SPLITS["validation"], "test": spots(9, 2, labels=[2] * 9)}
 SMALL = {
     "architecture": "small_conv",
     "weights": None,
@@ -318,6 +319,45 @@ def test_synthetic_images_teach_a_condition_that_the_real_ones_lack(tmp_path):
     assert (predicted == test.labels)[test.labels == 2].mean() > 0.7
 
 
+@pytest.mark.parametrize(
+    "how",
+    [
+        {},
+        {"real_share": 0.25},
+        {"synthetic_until": 0.5},
+        {"synthetic_ratio": 0.2, "imbalance": "balanced_sampling"},
+    ],
+)
+def test_real_exposure_is_the_same_with_synthetic_images(tmp_path, how):
+    """Whatever draws them, about as many real images are seen: 8 steps of 16."""
+    train_classifier(
+        {name: SPLITS[name] for name in ("train", "validation")},
+        tmp_path,
+        synthetic=spots(60, 3, labels=np.arange(60) % 2 + 1),
+        steps=8,
+        real_exposure=True,
+        validate_every=100,
+        **{**SMALL, **how},
+    )
+    told = json.loads((tmp_path / "classifier.json").read_text("utf-8"))
+    assert told["settings"]["steps"] > 8
+    assert told["real_images_seen"] == pytest.approx(8 * 16, abs=12)
+
+
+def test_conditions_that_a_split_lacks_are_recorded(tmp_path):
+    train_classifier(
+        {"train": spots(40, 0, labels=np.arange(40) % 2), **dict(ABSENT)},
+        tmp_path,
+        steps=2,
+        **SMALL,
+    )
+    told = json.loads((tmp_path / "classifier.json").read_text("utf-8"))
+    assert told["absent_conditions"] == {
+        "train": [CONDITIONS[2]],
+        "test": list(CONDITIONS[:2]),
+    }
+
+
 def test_losses_that_are_not_finite_end_it(tmp_path):
     settings = {**SMALL, "learning_rate": 1e30}
     with pytest.raises(TrainingDiverged, match="lower --learning_rate"):
@@ -341,6 +381,16 @@ def test_losses_that_are_not_finite_end_it(tmp_path):
         ({}, {"steps": 3, "augment": "some"}, "known: full, flips, none"),
         ({}, {"steps": 3, "imbalance": "some"}, "known: none, class_weights"),
         ({}, {"steps": 3, "real_share": 0.5}, "needs synthetic"),
+        (
+            {},
+            {
+                "steps": 3,
+                "synthetic": spots(9, 3),
+                "real_share": 0.0,
+                "real_exposure": True,
+            },
+            "real_share 0 shows none",
+        ),
         ({}, {"steps": 3, "synthetic_until": 0.5}, "needs synthetic"),
         ({}, {"steps": 3, "synthetic_until": 0.0}, "above 0 to 1, got 0.0"),
     ],

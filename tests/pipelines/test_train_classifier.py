@@ -129,6 +129,16 @@ def test_synthetic_images_come_with_the_cases_of_their_generator(tmp_path, caplo
         read(synthetic_dir=None, synthetic_until=0.5)
 
 
+def test_each_condition_without_photos_is_told():
+    absent = {"train": ["vitiligo", "acne"], "test": ["eczema"]}
+    told = train_classifier_program.told_absent(absent)
+    assert [line.split(":")[0] for line in told] == [
+        "no training photo of vitiligo",
+        "no training photo of acne",
+        "no test photo of eczema",
+    ]
+
+
 def test_a_run_leaves_its_files_and_what_was_found_of_copies(image_dir, tmp_path):
     inputs = keras.Input((32, 32, 3))
     outputs = keras.layers.Conv2D(8, 5, strides=2)(inputs)
@@ -205,7 +215,7 @@ def test_a_killed_run_ends_as_an_uninterrupted_one(image_dir, tmp_path):
 
     status, stdout, stderr = finish(start_training(image_dir, broken))
     assert status == 0, stderr
-    assert "(went on from step " in stdout and f"{STEPS} of {STEPS}" in stdout
+    assert "(resumed at step " in stdout and f"{STEPS} of {STEPS}" in stdout
     assert "30 train, 12 validation, 9 test, 0 synthetic" in stdout
 
     ours, theirs = (
