@@ -14,6 +14,7 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+from absl import logging
 from tensorflow.python.framework.ops import gradient_registry
 
 from dermgan_tf.errors import Damage, InputError
@@ -345,6 +346,43 @@ class TrainingResult:
     damages: tuple[Damage, ...]
 
 
+def rising_rates(
+    earlier: Mapping[str, Any], options: RunOptions, first_step: int
+) -> str | None:
+    """Says so where learning rates that had fallen rise again.
+
+    That is what happens to a run that is finished, or nearly, and is asked for more
+    steps: the fall begins later now.
+
+    Args:
+        earlier: what model.json says of the run; {} for a new one.
+        options: of this call; `settled`.
+        first_step: int. The steps done.
+
+    Returns:
+        One line; None where no rate rises.
+    """
+    if not first_step or "decay_steps" not in earlier:
+        return None
+    rises = []
+    for player in PLAYERS:
+        name = f"{player}_learning_rate"
+        was = ConstantThenLinear(
+            earlier[name], earlier["steps"], earlier["decay_steps"]
+        )
+        rate = getattr(options, name)
+        becomes = ConstantThenLinear(rate, options.steps, options.decay_steps)
+        before, now = float(was(first_step - 1)), float(becomes(first_step))
+        if now > before * 1.000001:
+            rises.append(f"{player} {before:.3g} to {now:.3g}")
+    if not rises:
+        return None
+    return (
+        f"learning rates rise again at step {first_step} ({', '.join(rises)}): the run "
+        f"was to end at step {earlier['steps']}, and is to end at {options.steps} now"
+    )
+
+
 def run_training(
     task: AdversarialTask, model_dir: str | os.PathLike, options: RunOptions
 ) -> TrainingResult:
@@ -407,6 +445,8 @@ def run_training(
             "let all workers reach the same model_dir, in a storage they share",
         )
         check_span(first_step, steps, options.steps_per_execution, earlier, folder)
+        if told := rising_rates(earlier, options, first_step):
+            logging.warning("%s", told)
         settings["trained_steps"] = first_step
         write_json(own_folder / MODEL_FILE, settings)
 
