@@ -10,8 +10,6 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-import tensorflow as tf
-
 from dermgan_tf.errors import InputError, plain_message
 
 ASIDE_SUFFIX = ".partial"
