@@ -100,6 +100,7 @@ def atomic_write(path: str | os.PathLike, data: bytes) -> None:
 @contextlib.contextmanager
 def tensorflow_errors_as_os_errors(folder: str | os.PathLike) -> Iterator[None]:
     """TensorFlow's writers have their own exceptions for a full disk and the like."""
+    import tensorflow as tf
 
     try:
         yield
