@@ -97,7 +97,7 @@ class _Place:
         if not overwrite and self._content():
             raise InputError(
                 f"output folder {self.shown} is not empty; choose another or pass "
-                "overwrite=True"
+                "--overwrite"
             )
 
     def tidy(self) -> None:

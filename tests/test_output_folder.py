@@ -37,7 +37,7 @@ def test_never_overwritten_unasked(tmp_path):
     path.mkdir()
     with output_folder(path) as folder:  # an empty folder is free
         (folder / "old").write_text("old")
-    with pytest.raises(InputError, match="not empty.*overwrite=True"):
+    with pytest.raises(InputError, match="not empty.*--overwrite"):
         with output_folder(path):
             pass
     with output_folder(path, overwrite=True) as folder:
