@@ -293,6 +293,7 @@ class AtlasPages:
             first=(number - 1) * PER_PAGE + 1,
             links=_page_links(request.url.path, filters, number, total),
             asked=_query(filters),
+            same_provenance=_query(Filters(provenances=filters.provenances)),
             everything=sum(by_condition.values()),
             by_condition=by_condition,
             roman=ROMAN,

@@ -191,7 +191,8 @@ def require_answers(folder: str | os.PathLike) -> pathlib.Path:
 
 def write_key(path: str | os.PathLike, lines: list[KeyLine]) -> None:
     """Writes key.csv; only the owner may read it."""
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w", newline="") as file:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+    with open(descriptor, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(KEY_COLUMNS)
         for line in lines:

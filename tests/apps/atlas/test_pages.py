@@ -152,6 +152,20 @@ def test_likeness_pages_agree_with_the_store(site):
         assert wanted or "No other image of this type" in section
 
 
+def test_links_keep_the_provenance(site):
+    me, store = site
+    origin = store.browse(Filters((), (), ("real",)), 1)[0]
+    kept = ask(provenance="real")
+    for page in ("/", f"/like/{origin.id}", f"/colours/{origin.id}"):
+        text = me.get(page + ask(provenance="real", type="3")).text
+        links = re.findall(r'href="(/(?:like|colours)/[^"]*)"', text)
+        links = [link for link in links if link != page]  # "Clear" drops the filters
+        assert links and all("provenance=real" in link for link in links), page
+    assert (
+        f'href="/colours/{origin.id}{kept}"' in me.get(f"/like/{origin.id}{kept}").text
+    )
+
+
 def test_synthetic_images_are_marked_on_every_page(site):
     me, store = site
     known = {one.id: one for one in store.browse(ALL, 100)}

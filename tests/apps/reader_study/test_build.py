@@ -3,8 +3,11 @@
 import collections
 import io
 import json
+import os
 import re
 import stat
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -361,3 +364,17 @@ def test_settings_and_introductions(tmp_path):
         read_introduction(path)
     with pytest.raises(InputError, match="cannot read"):
         read_introduction(tmp_path)
+
+
+def test_the_key_is_utf_8_whatever_the_locale(tmp_path):
+    code = (
+        "import sys; from dermgan_tf.apps.reader_study.study import KEY_COLUMNS, "
+        "KeyLine, write_key\n"
+        "line = {name: '\\u6e7f\\u75b9 \\xe9' for name in KEY_COLUMNS}\n"
+        "line |= {'shows': ('\\u6e7f\\u75b9',), 'fitzpatrick': 3}\n"
+        "write_key(sys.argv[1], [KeyLine(**line)])\n"
+    )
+    plain = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    path = tmp_path / "key.csv"
+    subprocess.run([sys.executable, "-c", code, path], check=True, env=plain)
+    assert "湿疹 é" in path.read_text("utf-8")
