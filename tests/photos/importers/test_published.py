@@ -257,7 +257,7 @@ def test_real_fitzpatrick17k_table(tmp_path):
 def test_every_skin_type_of_the_real_table_is_understood():
     rows = read_table(
         PHOTOS / "fitzpatrick17k/fitzpatrick17k.csv", ["fitzpatrick_scale", "label"]
-    )
+    ).rows
     counts = collections.Counter(
         parse_skin_type(row["fitzpatrick_scale"], "type") for _, row in rows
     )
