@@ -3,7 +3,6 @@
 import collections
 import contextlib
 import dataclasses
-import json
 import os
 import pathlib
 import time
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from dermgan_tf.classifier.batches import TrainingImages
 from dermgan_tf.classifier.labelled_images import LabelledImages
 from dermgan_tf.classifier.labelled_reading import labelled_crops
 from dermgan_tf.classifier.networks import predict
@@ -38,9 +38,10 @@ from dermgan_tf.photos.annotations import read_annotations
 from dermgan_tf.progress import silent
 from dermgan_tf.reports.comparison import write_comparison
 from dermgan_tf.reports.evaluation import write_evaluation
-from dermgan_tf.reports.page import render_page
+from dermgan_tf.reports.quickstart import write_quickstart
 from dermgan_tf.studies.arms import Arm
 from dermgan_tf.studies.comparison import compare
+from dermgan_tf.studies.exposure import equal_exposure, real_images_seen
 
 CONDITIONS = 8
 CASES = 320
@@ -50,7 +51,9 @@ CROPS_PER_PHOTO = 4
 BASE_FILTERS = 24
 BATCH_SIZE = 8
 STEPS = 3000
-CLASSIFIER_STEPS = 400
+CLASSIFIER_STEPS = 330  # of the baseline
+CLASSIFIER_BATCH = 64
+REAL_PER_SYNTHETIC = 2  # phantom training crops for every synthetic one, at least
 TRIALS = 50  # resamples behind each Fréchet distance, as in the DermGAN paper
 SWEEP_SEED = 1
 EMBEDDING_NAME = "baseline_classifier"
@@ -121,7 +124,8 @@ def run_quickstart(
         cases: int. Phantom cases to draw; each has one to four photos.
         steps: int. Training steps of DermGAN.
         base_filters: int. Filters of the networks' first blocks.
-        classifier_steps: int. Training steps of each classifier.
+        classifier_steps: int. Training steps of the baseline classifier; the one with
+            synthetic images takes as many more as it needs to see as many phantoms.
         seed: int. Of everything.
         progress: see `dermgan_tf.progress`.
 
@@ -190,11 +194,12 @@ def run_quickstart(
             split: labelled_crops(output_dir / "pairs", split)
             for split in ("train", "validation", "test")
         }
-        # Every condition is filled to the commonest, with skin types it is short of.
+        # Filled towards the commonest condition, with skin types that are short.
         plan = plan_synthetic(
             read_training_scenes(output_dir / "pairs"),
             vocabulary,
             balance_skin_types=True,
+            max_images=len(crops["train"]) // REAL_PER_SYNTHETIC,
             seed=seed,
             data_fingerprint=pairs["fingerprint"],
         )
@@ -204,15 +209,36 @@ def run_quickstart(
             [vocabulary.index(spec.condition) for spec in specs],
             vocabulary.conditions,
         )
-        arms = {}
-        for name, more in (("baseline", None), ("augmented", synthetic)):
+        longer = equal_exposure(classifier_steps, len(crops["train"]), len(synthetic))
+        arms, told = {}, []
+        for name, more, length in (
+            ("baseline", None, {"steps": classifier_steps}),
+            ("augmented", synthetic, longer),
+        ):
             arms[name] = fit_classifier(
                 crops["train"],
                 crops["validation"],
                 more,
-                steps=classifier_steps,
+                batch_size=CLASSIFIER_BATCH,
                 seed=seed,
                 progress=progress,
+                **length,
+            )
+            images = TrainingImages(
+                crops["train"],
+                more,
+                CLASSIFIER_BATCH,
+                seed,
+                real_share=length.get("real_share"),
+            )
+            seen = real_images_seen(images, length["steps"])
+            told.append(
+                {
+                    "name": name,
+                    "steps": length["steps"],
+                    "real_images_seen": seen,
+                    "synthetic_images_seen": length["steps"] * CLASSIFIER_BATCH - seen,
+                }
             )
         test = crops["test"]
         comparison = compare(
@@ -266,17 +292,11 @@ def run_quickstart(
         "classifier": {
             "real_images": len(crops["train"]),
             "synthetic_images": len(synthetic),
-            "images_per_condition": plan.settings["fill_to"],
+            "arms": told,
             "comparison": comparison,
         },
         "seconds": timer.seconds,
     }
-    page = render_page(
-        "quickstart.html",
-        metrics=metrics,
-        sheets=sheets,
-        held_out=(output_dir / "evaluation" / "held_out_maps.png").read_bytes(),
-    )
-    (output_dir / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
-    (output_dir / "report.html").write_text(page, encoding="utf-8")
+    held_out = (output_dir / "evaluation" / "held_out_maps.png").read_bytes()
+    write_quickstart(output_dir, metrics, sheets, held_out)
     return metrics

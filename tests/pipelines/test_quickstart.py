@@ -56,7 +56,7 @@ def test_leaves_what_it_promises(finished):
 
 
 def test_report_stands_alone_and_shows_the_sheets(finished):
-    output_dir, _ = finished
+    output_dir, done = finished
     page = (output_dir / "report.html").read_text(encoding="utf-8")
     # Nothing to fetch; two links lead to the pages beside it.
     assert not re.search(r'src="(?!data:)', page)
@@ -64,7 +64,17 @@ def test_report_stands_alone_and_shows_the_sheets(finished):
     assert links == ["evaluation/report.html", "comparison/report.html"]
     assert all((output_dir / link).is_file() for link in links)
     assert page.count("data:image/png;base64,") == 5
-    assert "phantom" in page and "baseline_classifier" in page
+    assert "baseline_classifier" in page
+    told = re.sub(r"<style>.*?</style>|<[^>]+>", " ", page, flags=re.DOTALL)
+    assert not re.search(r"\breal\b", told)  # phantoms are drawn
+    # The verdict stands before everything else, and on the console.
+    top = page[: page.index("A program drew")]
+    assert top.count("<tr><td>") == 5 and "<img" not in top
+    for subject in ("skin colour", "place", "condition", "variety", "help for"):
+        assert f"<tr><td>{subject}" in top and f"\n{subject}" in done.stdout
+    assert "no verdict" in top and "one training per arm" in top
+    for text in ("recall of the manifold", "seeds of one map", "best possible"):
+        assert text in page
     assert str(output_dir) not in page
 
 
@@ -80,8 +90,11 @@ def test_numbers_carry_counts_and_intervals(finished):
     for arm in (*comparison["arms"], *comparison["comparisons"]):
         assert len(arm["scores"]["top_1"]["interval_95"]) == 2
     classifier = metrics["classifier"]
-    wanted = 8 * classifier["images_per_condition"]
-    assert classifier["real_images"] + classifier["synthetic_images"] == wanted
+    assert 0 < 2 * classifier["synthetic_images"] <= classifier["real_images"]
+    baseline, augmented = classifier["arms"]
+    assert baseline["real_images_seen"] == augmented["real_images_seen"] == 12 * 64
+    assert baseline["synthetic_images_seen"] == 0
+    assert augmented["synthetic_images_seen"] == (augmented["steps"] - 12) * 64 > 0
 
 
 def test_full_folder_is_not_overwritten(finished):
