@@ -2,7 +2,7 @@
 
 Draws phantom photographs, cuts pairs, trains DermGAN, exports a SavedModel, paints
 sheets, measures a Fréchet distance, compares classifiers, and writes
-OUTPUT_DIR/report.html. About 6 minutes on two CPU cores.
+OUTPUT_DIR/report.html. 6 to 10 minutes on two CPU cores.
 """
 
 from absl import flags
