@@ -278,9 +278,8 @@ class PhotoIndex:
     def _bytes(self, image: str) -> tuple[int, str]:
         path = self.folder / image
         try:
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            return path.stat().st_size, digest
+            content = path.read_bytes()
+            return len(content), hashlib.sha256(content).hexdigest()
         except OSError:
             return 0, image
 
