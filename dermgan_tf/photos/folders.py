@@ -1,6 +1,7 @@
 """What lies in folders of photos: photos, other files, and what other systems leave."""
 
 import dataclasses
+import hashlib
 import os
 import pathlib
 from collections import Counter
@@ -115,6 +116,19 @@ def subfolders(folder: str | os.PathLike) -> list[pathlib.Path]:
     """
     inside = _list(pathlib.Path(folder))
     return [path for path in inside if path.is_dir() and not is_junk(path.name)]
+
+
+def file_sha256(path: str | os.PathLike) -> str:
+    """SHA-256 (hex) of a file's bytes, which tells files that are the same.
+
+    Raises:
+        OSError: if the file cannot be read.
+    """
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _list(folder: pathlib.Path) -> list[pathlib.Path]:

@@ -1,7 +1,7 @@
 """Reads photos that lie in a folder for each condition, for classifiers."""
 
+import contextlib
 import dataclasses
-import hashlib
 import os
 import pathlib
 import posixpath
@@ -9,7 +9,7 @@ from collections import Counter
 
 from dermgan_tf.errors import InputError, Reject, printable
 from dermgan_tf.photos.annotations import PhotoAnnotation
-from dermgan_tf.photos.folders import find_files, image_files, subfolders
+from dermgan_tf.photos.folders import file_sha256, find_files, image_files, subfolders
 from dermgan_tf.photos.importers.entries import Entry, Options, import_entries
 from dermgan_tf.photos.importers.names import (
     case_finder,
@@ -147,12 +147,8 @@ def _links(folder: pathlib.Path, images: list[str]) -> list[list[tuple[str, str]
         if names[name] == 1 and its == [("photo", without_ending(image))]:
             its = [("photo", name)]
         elif names[name] > 1:
-            try:
-                with open(folder / image, "rb") as file:
-                    digest = hashlib.file_digest(file, "sha256").hexdigest()
-                its.append(("same file", f"{name} {digest}"))
-            except OSError:
-                pass  # found out when it is opened
+            with contextlib.suppress(OSError):  # found out when it is opened
+                its.append(("same file", f"{name} {file_sha256(folder / image)}"))
         links.append(its)
     return links
 

@@ -7,7 +7,6 @@ differ in the first step alone.
 import collections
 import dataclasses
 import functools
-import hashlib
 import os
 import pathlib
 from collections import Counter
@@ -15,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from dermgan_tf.errors import InputError, Reject, cause
 from dermgan_tf.photos.annotations import PhotoAnnotation
+from dermgan_tf.photos.folders import file_sha256
 from dermgan_tf.photos.importers import over_photos
 from dermgan_tf.photos.importers.boxes import Box, fitted_box, overlap, require_pixels
 from dermgan_tf.photos.importers.names import case_finder, joined_cases
@@ -382,9 +382,7 @@ def _opened(
     counts[TURNED] += orientation != 1
     counts[NO_ROI] += not rois
     bad = [Reject(r.item, f"{image}: {r.reason}") for r in bad]
-    with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return annotation, bad, +counts, digest
+    return annotation, bad, +counts, file_sha256(path)
 
 
 def main_condition(rois: Iterable[Roi]) -> str:

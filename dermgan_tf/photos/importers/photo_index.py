@@ -5,7 +5,6 @@ ever made of it, so that it cannot lead out.
 """
 
 import dataclasses
-import hashlib
 import os
 import pathlib
 import posixpath
@@ -16,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from dermgan_tf.errors import InputError, Reject
-from dermgan_tf.photos.folders import PHOTO_SUFFIXES, find_files
+from dermgan_tf.photos.folders import PHOTO_SUFFIXES, file_sha256, find_files
 from dermgan_tf.photos.vocabulary import composed
 
 # Where Label Studio says that a photo lies: its own upload folder (also as
@@ -278,8 +277,7 @@ class PhotoIndex:
     def _bytes(self, image: str) -> tuple[int, str]:
         path = self.folder / image
         try:
-            content = path.read_bytes()
-            return len(content), hashlib.sha256(content).hexdigest()
+            return path.stat().st_size, file_sha256(path)
         except OSError:
             return 0, image
 
