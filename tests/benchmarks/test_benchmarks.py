@@ -29,7 +29,7 @@ from benchmarks import (
 from dermgan_tf.errors import InputError
 from dermgan_tf.progress import silent
 
-ROOT = pathlib.Path(__file__).parent.parent
+ROOT = pathlib.Path(__file__).parents[2]
 
 needs_torch = pytest.mark.skipif(
     importlib.util.find_spec("torch") is None,
